@@ -1,0 +1,69 @@
+"""Instrument the customer's experience: touchpoints, journeys and owners as OpenTelemetry spans."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cxtrace._handles import SpanHandle, TouchpointHandle, current_touchpoint
+from cxtrace._journey import CustomerHandle, JourneyHandle, customer, identify, journey
+from cxtrace._touchpoint import interaction, touchpoint
+from cxtrace.context import CXContext, current_context
+from cxtrace.exceptions import ConfigurationError, CXTraceError, MapError
+
+if TYPE_CHECKING:
+    from cxtrace._config import configure, flush, shutdown
+    from cxtrace._threads import ContextThreadPoolExecutor, wrap
+    from cxtrace.diagnostics import Report, report
+    from cxtrace.journey_map import JourneyMap
+
+__all__ = [
+    "CXContext",
+    "CXTraceError",
+    "ConfigurationError",
+    "ContextThreadPoolExecutor",
+    "CustomerHandle",
+    "JourneyHandle",
+    "JourneyMap",
+    "MapError",
+    "Report",
+    "SpanHandle",
+    "TouchpointHandle",
+    "configure",
+    "current_context",
+    "current_touchpoint",
+    "customer",
+    "flush",
+    "identify",
+    "interaction",
+    "journey",
+    "report",
+    "shutdown",
+    "touchpoint",
+    "wrap",
+]
+
+# These load the SDK, the TOML reader or a thread pool, which a library that only marks its
+# touchpoints does not need.
+_LATER = {
+    "ContextThreadPoolExecutor": "cxtrace._threads",
+    "JourneyMap": "cxtrace.journey_map",
+    "Report": "cxtrace.diagnostics",
+    "configure": "cxtrace._config",
+    "flush": "cxtrace._config",
+    "report": "cxtrace.diagnostics",
+    "shutdown": "cxtrace._config",
+    "wrap": "cxtrace._threads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("cxtrace._version").version()
+    if name not in _LATER:
+        raise AttributeError(f"module 'cxtrace' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

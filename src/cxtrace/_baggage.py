@@ -1,0 +1,120 @@
+"""Our members of a W3C ``baggage`` header, and the signature over them.
+
+The member keys are the attribute names, so that a stock baggage processor in any language tags
+spans with them. ``cx.sig`` holds version, key id, time and signature, apart by colons.
+
+Source of the header's grammar: W3C Baggage, https://www.w3.org/TR/baggage/.
+"""
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, unquote
+
+from attrs import frozen
+
+from cxtrace import attributes as names
+from cxtrace.privacy import Key
+
+SIGNATURE: Final = "cx.sig"
+MAX_MEMBERS: Final = 8
+MAX_BYTES: Final = 1_024
+MAX_HEADER_BYTES: Final = 8_192
+"""A longer header is not read; W3C guarantees no more than this to arrive."""
+
+MAX_AGE: Final = 300
+"""Seconds for which a signature holds."""
+MAX_SKEW: Final = 60
+"""Seconds by which a sender's clock may be ahead of ours."""
+
+NAMES: Final = (
+    names.JOURNEY_NAME,
+    names.STAGE_NAME,
+    names.TOUCHPOINT_NAME,
+    names.OWNER_FUNCTION,
+    names.CONSENT_STATE,
+)
+IDS: Final = (names.JOURNEY_ID, names.CUSTOMER_PSEUDONYM)
+
+_KNOWN: Final = frozenset((*NAMES, *IDS))
+_LABEL: Final = b"cxtrace/baggage/v1"
+_PREFIXES: Final = ("cx.", "enduser.")
+_MAX_VALUE: Final = 64
+_MOMENT: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*", re.ASCII)
+
+
+@frozen
+class Header:
+    """A ``baggage`` header, split into ours and that of others, which stays as it came."""
+
+    ours: Mapping[str, str]
+    others: tuple[str, ...]
+    repeated: bool = False
+
+
+def is_ours(key: str) -> bool:
+    """Whether a member key is in a name space that only cxtrace may fill."""
+    return key.lower().startswith(_PREFIXES)
+
+
+def parse(text: str) -> Header:
+    """Split a header. Never raises; what is not a member is kept among the others."""
+    ours: dict[str, str] = {}
+    others = []
+    repeated = False
+    for member in text.split(","):
+        stripped = member.strip()
+        key, _, value = stripped.partition("=")
+        key = unquote(key.strip())
+        if is_ours(key):
+            repeated = repeated or key in ours
+            ours[key] = unquote(value.partition(";")[0].strip())
+        elif stripped:
+            others.append(stripped)
+    return Header(ours, tuple(others), repeated)
+
+
+def signed(members: Mapping[str, str], key: Key, now: float) -> str:
+    """The members and their signature, as header text."""
+    parts = sorted(f"{name}={_escaped(value)}" for name, value in members.items())
+    moment = str(int(now))
+    signature = _signature(parts, key, moment)
+    return ",".join((*parts, f"{SIGNATURE}=v1:{key.key_id}:{moment}:{signature}"))
+
+
+def fault(members: Mapping[str, str], key: Key, now: float) -> str | None:
+    """None where the members carry a good and fresh signature, else what is wrong with it."""
+    version, _, rest = members.get(SIGNATURE, "").partition(":")
+    key_id, _, rest = rest.partition(":")
+    moment, _, signature = rest.partition(":")
+    if version != "v1" or not _MOMENT.fullmatch(moment):
+        return "unsigned"
+    if key_id != key.key_id:
+        return "other_key"
+    parts = sorted(f"{k}={_escaped(v)}" for k, v in members.items() if k != SIGNATURE)
+    expected = _signature(parts, key, moment)
+    if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
+        return "forged"
+    return None if -MAX_SKEW <= now - int(moment) <= MAX_AGE else "stale"
+
+
+def acceptable(members: Mapping[str, str]) -> dict[str, str]:
+    """The members that may set a tag: known ones, short, of printable characters."""
+    return {
+        name: value
+        for name, value in members.items()
+        if name in _KNOWN and 0 < len(value) <= _MAX_VALUE and value.isprintable()
+    }
+
+
+def _signature(parts: list[str], key: Key, moment: str) -> str:
+    message = "\n".join((key.key_id, moment, *parts))
+    digest = key.digest(_LABEL, message.encode("utf-8", "surrogatepass"))
+    return urlsafe_b64encode(digest).decode("ascii")[:22]
+
+
+def _escaped(value: str) -> str:
+    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="", errors="replace")

@@ -1,0 +1,83 @@
+"""Where code and journey map say different things."""
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
+
+from cxtrace._code_scan import Scan, Use
+from cxtrace._map_lint import Finding
+from cxtrace._map_text import choices, guess
+from cxtrace.exceptions import Problem
+from cxtrace.journey_map import JourneyMap
+
+
+def compare(journey_map: JourneyMap, scan: Scan) -> list[Finding]:
+    """Everything that code and map do not agree on: first by place in the code, then in the map."""
+    known: Mapping[str, Collection[str]] = {
+        "touchpoint": journey_map.touchpoints,
+        "journey": journey_map.journeys,
+        "interaction": set(chain(*(t.interactions for t in journey_map.touchpoints.values()))),
+    }
+    in_code = [_unreadable(*file) for file in scan.unreadable]
+    for use in scan.uses:
+        in_code += _names(use, known[use.kind])
+        in_code += _arguments(use, journey_map)
+    in_code += _disagreements(scan.uses)
+    in_code.sort(key=lambda finding: (finding.problem.file, finding.problem.line))
+    return [*in_code, *_not_emitted(journey_map, scan.uses)]
+
+
+def _finding(use: Use, rule: str, message: str) -> Finding:
+    key = f"{use.kind}[{use.name}]"
+    return Finding(rule, "error", Problem(use.file, use.line, key, message))
+
+
+def _unreadable(file: str, line: int, reason: str) -> Finding:
+    message = f"the file cannot be read as Python: {reason}"
+    return Finding("unreadable-code", "error", Problem(file, line, "", message))
+
+
+def _names(use: Use, known: Collection[str]) -> Iterator[Finding]:
+    if use.name is None:
+        message = "not checked: the name is known only when the code runs"
+        yield Finding("not-checked", "note", Problem(use.file, use.line, use.kind, message))
+    elif use.name not in known:
+        near = guess(use.name, known)
+        advice = f'; did you mean "{near}"?' if near else choices(sorted(known))
+        message = f'the map has no {use.kind} "{use.name}"{advice}'
+        yield _finding(use, f"unknown-{use.kind}", message)
+
+
+def _arguments(use: Use, journey_map: JourneyMap) -> Iterator[Finding]:
+    planned = journey_map.touchpoints.get(use.name or "") if use.kind == "touchpoint" else None
+    if planned is None:
+        return
+    place = journey_map.places[("touchpoint", planned.name)]
+    allowed = {"stage": (planned.stage,), "owner": (planned.owner,), "channel": planned.channels}
+    for argument, text in use.arguments.items():
+        if allowed[argument] and text not in allowed[argument]:
+            says = " or ".join(f'"{value}"' for value in allowed[argument])
+            message = f'{argument} is "{text}" here, but {says} in the map ({place})'
+            yield _finding(use, f"different-{argument}", f"{message}; leave it to the map")
+
+
+def _disagreements(uses: Collection[Use]) -> Iterator[Finding]:
+    """Stage and owner must be the same everywhere; a touchpoint may well have many channels."""
+    first: dict[tuple[str, str], Use] = {}
+    for use in uses:
+        for argument in () if use.name is None else use.arguments.keys() - {"channel"}:
+            other = first.setdefault((f"{use.kind} {use.name}", argument), use)
+            ours, theirs = use.arguments[argument], other.arguments[argument]
+            if ours != theirs:
+                where = f"{other.file}:{other.line}"
+                message = f'{argument} is "{ours}" here, but "{theirs}" at {where}'
+                yield _finding(use, "two-definitions", f"{message}; make both the same")
+
+
+def _not_emitted(journey_map: JourneyMap, uses: Collection[Use]) -> Iterator[Finding]:
+    emitted = {use.name for use in uses if use.kind == "touchpoint"}
+    for name, touchpoint in journey_map.touchpoints.items():
+        if name not in emitted and not touchpoint.match:
+            place = journey_map.places[("touchpoint", name)]
+            message = "planned, but no code emits it; decorate the code, or add match to the map"
+            key = f"touchpoint[{name}]"
+            yield Finding("not-emitted", "error", Problem(place.file, place.line, key, message))

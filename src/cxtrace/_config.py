@@ -1,0 +1,319 @@
+"""``configure()``, ``flush()`` and ``shutdown()``: assemble the parts, join what is there."""
+
+import atexit
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
+
+from attrs import field, frozen
+from opentelemetry import propagate, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from cxtrace import _guard, _runtime
+from cxtrace import attributes as names
+from cxtrace._settings import Settings, settle
+from cxtrace._span import tracing_of
+from cxtrace._version import version
+from cxtrace.exporters import CountingExporter, TreeExporter, span_exporter
+from cxtrace.journey_map import JourneyMap
+from cxtrace.privacy import HmacPseudonymiser, load_key
+from cxtrace.processors import StampProcessor
+from cxtrace.propagation import CXPropagator
+from cxtrace.sampling import DestinationSampler
+
+DEADLINE: Final = 2.0
+"""Seconds that the exit of the process may take for telemetry."""
+
+_CONSOLE_DELAY_MS: Final = 200
+
+_logger = logging.getLogger("cxtrace")
+_lock = threading.Lock()
+
+
+class Joinable(Protocol):
+    """A provider that others configured and that takes processors."""
+
+    def add_span_processor(self, span_processor: Any) -> None:
+        """Add a processor."""
+        ...
+
+
+@frozen
+class Wiring:
+    """What ``configure()`` put together in this process."""
+
+    settings: Settings
+    provider: Any = field(repr=False)
+    mode: Literal["built", "joined", "apart"]
+    stamp: StampProcessor = field(repr=False)
+    exporters: tuple[CountingExporter, ...] = field(repr=False)
+    processors: tuple[BatchSpanProcessor, ...] = field(repr=False)
+
+
+wiring: Wiring | None = None
+"""What is configured now, or None."""
+
+
+def configure(
+    *,
+    service_name: str | None = None,
+    journey_map: JourneyMap | str | os.PathLike[str] | Sequence[str] | None = None,
+    exporter: str | SpanExporter | None = None,
+    sample: float | None = None,
+    key: str | bytes | None = None,
+    trusted_hosts: Sequence[str] | None = None,
+    trust_inbound: _runtime.TrustInbound | None = None,
+    unknown_destination: _runtime.UnknownDestination | None = None,
+    public_endpoint: bool | None = None,
+    consent_required: bool | None = None,
+) -> None:
+    """Set cxtrace up, once, in an application. Libraries never call it.
+
+    Builds a tracer provider, or joins the one that ``opentelemetry-instrument``, logfire or your
+    own code has set, and never replaces it. Each argument that is not given comes from
+    ``CXTRACE_<ARGUMENT>``, then from ``[tool.cxtrace]`` in ``pyproject.toml``, then from its
+    default. ``OTEL_*`` variables keep their meaning. A second call changes nothing and says so.
+
+    Args:
+        service_name: Default: ``OTEL_SERVICE_NAME``.
+        journey_map: A map, its file, a folder, or several files. The variable is ``CXTRACE_MAP``.
+        exporter: ``otlp``, ``console``, ``file:PATH``, ``none`` or a ``SpanExporter``. Default:
+            ``OTEL_TRACES_EXPORTER``; ``otlp`` where an OTLP endpoint is set; ``console`` on a
+            terminal; else ``none``. A provider that is joined keeps its own exporters.
+        sample: Share of new traces that is kept, from 0 to 1. Default: ``OTEL_TRACES_SAMPLER``.
+        key: Secret of at least 32 bytes, the same in all your services: makes pseudonyms, and
+            signs what services tell each other. Also read from the file ``CXTRACE_KEY_FILE``.
+            Without one, a random key is used, and services cannot be joined.
+        trusted_hosts: Hosts that may be told of journey and customer, beside those of your own
+            network: ``api.example.com``, ``*.example.com``.
+        trust_inbound: Whose word about the journey counts: ``signed`` (with our key), ``always``
+            or ``never``.
+        unknown_destination: What a request carries whose host cannot be told: ``nothing``, or
+            ``names`` of journey, stage and touchpoint, never an id.
+        public_endpoint: Strangers call this service: start a new trace, linked to theirs, for
+            every request that is not signed. So nobody outside decides what you sample.
+        consent_required: Treat consent that is unknown as denied.
+
+    Raises:
+        ConfigurationError: A setting cannot be what it is; nothing has been changed.
+        MapError: The journey map is wrong; nothing has been changed.
+    """
+    global wiring  # noqa: PLW0603
+    arguments = {name: value for name, value in locals().items() if value is not None}
+    with _lock:
+        if wiring is not None:
+            _logger.warning("cxtrace.configure() was called again, which changes nothing")
+            return
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            _logger.warning("cxtrace is off, because OTEL_SDK_DISABLED is set")
+            return
+        wiring = _wire(settle(arguments))
+
+
+def _wire(settings: Settings) -> Wiring:
+    key = load_key(settings.key, os.environ)
+    found = trace.get_tracer_provider()
+    if type(found) is trace.ProxyTracerProvider:
+        wired = _build(settings)
+    elif hasattr(found, "add_span_processor"):
+        wired = _join(settings, found)
+    else:
+        wired = _stay_apart(settings, found)
+    _runtime.use(
+        _runtime.Runtime(
+            tracing=tracing_of(wired.provider, version()),
+            journey_map=settings.journey_map,
+            key=key,
+            pseudonymiser=None if key is None else HmacPseudonymiser(key),
+            consent_required=settings.consent_required,
+            trusted_hosts=settings.trusted_hosts,
+            trust_inbound=settings.trust_inbound,
+            unknown_destination=settings.unknown_destination,
+            public_endpoint=settings.public_endpoint,
+        )
+    )
+    _use_propagator()
+    _flush_at_exit()
+    return wired
+
+
+def _build(settings: Settings) -> Wiring:
+    exporter = _exporter(settings.exporter or _default_exporter(os.environ))
+    sampler = None if settings.sample is None else ParentBased(TraceIdRatioBased(settings.sample))
+    provider = TracerProvider(sampler, _resource(settings), shutdown_on_exit=False)
+    provider.sampler = DestinationSampler(provider.sampler)
+    wired = _assemble(settings, provider, "built", exporter)
+    trace.set_tracer_provider(provider)
+    return wired
+
+
+def _join(settings: Settings, provider: Any) -> Wiring:
+    exporter = None if settings.exporter is None else _exporter(settings.exporter)
+    return _assemble(settings, provider, "joined", exporter)
+
+
+def _stay_apart(settings: Settings, provider: trace.TracerProvider) -> Wiring:
+    _logger.warning(
+        "cxtrace cannot join the tracer provider %s, which takes no span processors: touchpoints "
+        "become its spans, but spans of others are not tagged",
+        type(provider).__qualname__,
+    )
+    return Wiring(settings, provider, "apart", StampProcessor(), (), ())
+
+
+def _assemble(
+    settings: Settings,
+    provider: Joinable,
+    mode: Literal["built", "joined"],
+    exporter: SpanExporter | None,
+) -> Wiring:
+    stamp = StampProcessor()
+    provider.add_span_processor(stamp)
+    if exporter is None:
+        return Wiring(settings, provider, mode, stamp, (), ())
+    counting = CountingExporter(exporter)
+    delay = _CONSOLE_DELAY_MS if isinstance(exporter, TreeExporter) else None
+    batch = BatchSpanProcessor(counting, schedule_delay_millis=delay)
+    provider.add_span_processor(batch)
+    return Wiring(settings, provider, mode, stamp, (counting,), (batch,))
+
+
+def _exporter(wanted: str | SpanExporter) -> SpanExporter | None:
+    if not isinstance(wanted, str):
+        return wanted
+    return None if wanted == "none" else span_exporter(wanted)
+
+
+def _default_exporter(environ: Mapping[str, str]) -> str:
+    named = environ.get("OTEL_TRACES_EXPORTER", "").strip()
+    if named:
+        return named
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    if any(environ.get(name) for name in endpoints):
+        return "otlp"
+    if sys.stderr is not None and sys.stderr.isatty():
+        return "console"
+    _logger.warning(
+        "cxtrace sends nothing: no exporter is configured. Set OTEL_EXPORTER_OTLP_ENDPOINT, or "
+        "CXTRACE_EXPORTER to otlp, console, file:PATH or none"
+    )
+    return "none"
+
+
+def _resource(settings: Settings) -> Resource:
+    found: dict[str, str] = {}
+    if settings.service_name is not None:
+        found[SERVICE_NAME] = settings.service_name
+    if settings.journey_map is not None:
+        found[names.MAP_NAME] = settings.journey_map.name
+        found[names.MAP_VERSION] = settings.journey_map.version
+    return Resource.create({**found})
+
+
+def _use_propagator() -> None:
+    """Add ours to OpenTelemetry's default; a list that the user has chosen stays as it is."""
+    if os.environ.get("OTEL_PROPAGATORS"):
+        if "cxtrace" not in os.environ["OTEL_PROPAGATORS"]:
+            _logger.warning(
+                "cxtrace is not in OTEL_PROPAGATORS: journeys end at this service. "
+                "Write OTEL_PROPAGATORS=tracecontext,baggage,cxtrace"
+            )
+        return
+    ours = CXPropagator()
+    standard = [TraceContextTextMapPropagator(), W3CBaggagePropagator()]
+    propagate.set_global_textmap(CompositePropagator([*standard, ours]))
+
+
+def _flush_at_exit() -> None:
+    atexit.register(shutdown)
+    # A process of multiprocessing leaves by os._exit and runs no atexit handler.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(shutdown, _finalise)
+        _finalise(shutdown)
+
+
+def _finalise(last: Callable[[], bool]) -> None:
+    from multiprocessing import parent_process, util
+
+    if parent_process() is not None:
+        util.Finalize(None, last, exitpriority=100)
+
+
+def flush(timeout: float = DEADLINE) -> bool:
+    """Send what is waiting.
+
+    Args:
+        timeout: Seconds; the call returns by then, whatever the exporter does.
+
+    Returns:
+        True only if every span ended so far was delivered.
+    """
+    return _within(timeout, _flush)
+
+
+def shutdown(timeout: float = DEADLINE) -> bool:
+    """Send what is waiting and stop. Runs by itself when the process exits.
+
+    Args:
+        timeout: Seconds; the call returns by then, whatever the exporter does.
+
+    Returns:
+        True only if every span was delivered.
+    """
+    return _within(timeout, _shutdown)
+
+
+def _within(timeout: float, work: Callable[[Wiring, float], bool]) -> bool:
+    wired = wiring
+    if wired is None:
+        return True
+    done: list[bool] = []
+
+    def run() -> None:
+        try:
+            done.append(work(wired, timeout))
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow(work.__name__, error)
+
+    thread = threading.Thread(target=run, name=f"cxtrace{work.__name__}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # no new thread can start while the interpreter exits
+        _guard.swallow(work.__name__, error)
+        return False
+    thread.join(timeout)
+    return bool(done) and done[0]
+
+
+def _flush(wired: Wiring, timeout: float) -> bool:
+    if wired.mode == "built" or wired.processors:
+        for processor in wired.processors:
+            processor.force_flush()
+        return _delivered(wired)
+    force_flush = getattr(wired.provider, "force_flush", None)
+    return force_flush is not None and bool(force_flush(int(timeout * 1_000)))
+
+
+def _shutdown(wired: Wiring, timeout: float) -> bool:
+    if wired.mode == "built":
+        wired.provider.shutdown()
+        return _delivered(wired)
+    if not wired.processors:
+        return _flush(wired, timeout)
+    for processor in wired.processors:
+        processor.shutdown()  # type: ignore[no-untyped-call]
+    return _delivered(wired)
+
+
+def _delivered(wired: Wiring) -> bool:
+    return all(exporter.exported >= wired.stamp.ended for exporter in wired.exporters)

@@ -1,0 +1,60 @@
+"""Is the host that a request goes to ours? Told from the attributes of the client's span."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+_HOSTS: Final = ("server.address", "net.peer.name")
+_URLS: Final = ("url.full", "http.url")
+_SUFFIXES: Final = (".internal", ".local", ".svc", ".cluster.local", ".localhost")
+_NETWORKS: Final = tuple(
+    ip_network(block)
+    for block in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1", "fc00::/7")
+)
+# A lone number is an IPv4 address to most resolvers: 134744072 is 8.8.8.8.
+_LABEL: Final = re.compile(r"(?!0x)[a-z](?:[a-z0-9_-]*[a-z0-9])?")
+
+
+def is_ours(attributes: Mapping[str, Any], trusted: tuple[str, ...]) -> bool | None:
+    """True where all that the attributes say leads to us, None where they say nothing.
+
+    Args:
+        attributes: Of the CLIENT or PRODUCER span, by old or new conventions.
+        trusted: Hosts that are ours as well: ``api.example.com``, ``*.example.com``.
+    """
+    if "messaging.system" in attributes:
+        return True
+    hosts = [attributes[key] for key in _HOSTS if key in attributes]
+    hosts += [_host(attributes[key]) for key in _URLS if key in attributes]
+    if not hosts:
+        return None
+    return all(isinstance(host, str) and _is_our_host(host, trusted) for host in hosts)
+
+
+def _host(url: object) -> str | None:
+    try:
+        return urlsplit(str(url)).hostname
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=1_024)
+def _is_our_host(host: str, trusted: tuple[str, ...]) -> bool:
+    host = host.lower().rstrip(".").strip("[]")
+    if any(_matches(host, pattern.lower()) for pattern in trusted):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return _LABEL.fullmatch(host) is not None or host.endswith(_SUFFIXES)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in _NETWORKS)
+
+
+def _matches(host: str, pattern: str) -> bool:
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:])
+    return host == pattern

@@ -1,0 +1,73 @@
+"""Run our own code so that it can never break the host: swallow, count, log once."""
+
+import logging
+import threading
+
+_logger = logging.getLogger("cxtrace")
+_lock = threading.Lock()
+_counts: dict[str, int] = {}
+_said: set[str] = set()
+
+MAX_WARNINGS = 1_000
+"""Distinct warnings remembered; past it nothing new is logged, only counted."""
+
+
+def count(what: str, amount: int = 1) -> None:
+    """Add to the counter that ``cxtrace.report()`` shows under ``what``."""
+    with _lock:
+        _counts[what] = _counts.get(what, 0) + amount
+
+
+def counts() -> dict[str, int]:
+    """A copy of all counters."""
+    with _lock:
+        return dict(_counts)
+
+
+def warn_once(key: str, message: str, *args: object) -> None:
+    """Log a warning the first time that ``key`` comes by."""
+    with _lock:
+        if key in _said or len(_said) >= MAX_WARNINGS:
+            return
+        _said.add(key)
+    try:
+        _logger.warning(message, *args)
+    except Exception:  # noqa: BLE001  a host's log filter may raise
+        count("errors.logging")
+
+
+def swallow(where: str, error: BaseException) -> None:
+    """Count an error of ours and name it once in the log, without its text.
+
+    The text of an exception can hold what a customer typed; its class and place cannot.
+    """
+    count(f"errors.{where}")
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    place = (
+        "an unknown place"
+        if traceback is None
+        else f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+    )
+    warn_once(
+        f"swallowed:{where}:{place}",
+        "cxtrace swallowed a %s in %s (%s); the service was not affected",
+        type(error).__qualname__,
+        where,
+        place,
+    )
+
+
+def reset() -> None:
+    """Forget all counters and warnings. For tests and for a forked child."""
+    with _lock:
+        _counts.clear()
+        _said.clear()
+
+
+def after_fork() -> None:
+    """Start a child with a lock of its own: the parent may have held this one."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    reset()

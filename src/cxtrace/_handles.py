@@ -1,0 +1,221 @@
+"""The handles of open touchpoints and interactions: what a developer says about the customer."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, get_args
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
+
+from cxtrace import _guard, _runtime
+from cxtrace import attributes as names
+from cxtrace.attributes import Outcome
+from cxtrace.context import KEY, Block, CXContext, Place, RequestScope
+
+_OUTCOMES: Final = frozenset(get_args(Outcome))
+_REASON: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+_ERROR: Final = Status(StatusCode.ERROR)
+
+S = TypeVar("S", bound="SpanHandle")
+
+
+class SpanHandle(Block):
+    """The open span of a touchpoint or interaction. No method raises; after the end all do nothing.
+
+    Attributes:
+        span: The OpenTelemetry span.
+        place: Touchpoint, stage and owner.
+    """
+
+    __slots__ = ("_error", "_first", "_forks", "_scope", "_tracing", "place", "span")
+
+    def __init__(
+        self,
+        previous: Context,
+        span: Span,
+        place: Place | None,
+        scope: RequestScope,
+        first: dict[str, Any],
+    ) -> None:
+        self.previous = previous
+        self.ended = False
+        self.span = span
+        self.place = place
+        self._scope = scope
+        self._first = first
+        self._error: str | None = None
+        self._tracing = _runtime.current.tracing
+        self._forks = _runtime.forks
+
+    def fail(self: S, reason: str) -> S:
+        """Say that the customer failed here, although the code did not.
+
+        Args:
+            reason: A short code such as ``card_declined``; becomes ``error.type``.
+        """
+        if not self.ended:
+            self._error = _checked_reason(reason)
+        return self
+
+    def set(self: S, values: Mapping[str, Any]) -> S:
+        """Set attributes of the experience; only keys on the allow-list are sent.
+
+        Args:
+            values: ``cx.context.<key>`` for the keys that the map lists under ``context``,
+                ``cx.quality.<dimension>`` from 0 to 1, ``cx.touchpoint.first_contact`` and
+                ``session.id``. Anything else is dropped and counted.
+        """
+        if not self.ended:
+            try:
+                self._set(values)
+            except Exception as error:  # noqa: BLE001
+                _guard.swallow("set", error)
+        return self
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        # Rarely used, and heavy to import for those who never call it.
+        from cxtrace.privacy import allowed
+
+        journey_map = _runtime.current.journey_map
+        context_keys = () if journey_map is None else journey_map.context
+        self.span.set_attributes(allowed(values, context_keys))
+
+    def end(self, error: BaseException | None) -> None:
+        """Close the block; ``error`` is what flew out of it."""
+        if self.ended:
+            return
+        self.ended = True
+        # A forked child has a copy of this span; the parent's is the one that counts.
+        if self._forks == _runtime.forks:
+            self._finish(error)
+
+    def _finish(self, error: BaseException | None) -> None:
+        self._scope.release(self.span.get_span_context().span_id)
+        self._close(self._last(error))
+
+    def _close(self, last: dict[str, Any]) -> None:
+        self._tracing.finish(self.span, self._first, last)
+
+    def _last(self, error: BaseException | None) -> dict[str, Any]:
+        if self._error is None and isinstance(error, Exception):
+            self._error = _type_of(error)
+        if self._error is None:
+            return {}
+        self.span.set_status(_ERROR)
+        return {names.ERROR_TYPE: self._error}
+
+
+class TouchpointHandle(SpanHandle):
+    """An open touchpoint. No method raises; each returns the handle, so that calls chain."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(
+        self,
+        previous: Context,
+        span: Span,
+        place: Place | None,
+        scope: RequestScope,
+        first: dict[str, Any],
+    ) -> None:
+        super().__init__(previous, span, place, scope, first)
+        self._outcome: str | None = None
+
+    def outcome(self, outcome: Outcome) -> "TouchpointHandle":
+        """Say how the touchpoint ended for the customer. The last word before the end counts.
+
+        Args:
+            outcome: ``completed``, ``abandoned``, ``failed``, ``handed_off`` or ``deferred``.
+                Without a word: ``completed``, or ``failed`` by an exception, or ``abandoned``
+                by a cancellation.
+        """
+        if self.ended:
+            return self
+        if outcome in _OUTCOMES:
+            self._outcome = outcome
+        else:
+            refuse("outcome", _OUTCOMES)
+        return self
+
+    def fail(self, reason: str) -> "TouchpointHandle":
+        """Say that the customer failed, although the code did not: ``fail("card_declined")``.
+
+        The outcome becomes ``failed``, the status ERROR, and ``error.type`` the reason.
+        """
+        super().fail(reason)
+        return self.outcome("failed")
+
+    def _last(self, error: BaseException | None) -> dict[str, Any]:
+        outcome = self._outcome
+        if outcome is None:
+            outcome = _outcome_of(error)
+        if outcome != "failed":
+            return {names.TOUCHPOINT_OUTCOME: outcome}
+        last = super()._last(error)
+        if not last:
+            self.span.set_status(_ERROR)
+        last[names.TOUCHPOINT_OUTCOME] = outcome
+        return last
+
+
+class AttachedTouchpoint(TouchpointHandle):
+    """A touchpoint that is the server's or consumer's own span, which ends by itself."""
+
+    __slots__ = ()
+
+    def _close(self, last: dict[str, Any]) -> None:
+        self.span.set_attributes(last)
+
+
+def _outcome_of(error: BaseException | None) -> str:
+    if error is None:
+        return "completed"
+    return "failed" if isinstance(error, Exception) else "abandoned"
+
+
+def _type_of(error: BaseException) -> str:
+    kind = type(error)
+    module = kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+
+
+def _checked_reason(reason: object) -> str:
+    if isinstance(reason, str) and _REASON.fullmatch(reason):
+        return reason
+    _guard.count("refused.reason")
+    _guard.warn_once(
+        "refused.reason",
+        "cxtrace: fail() takes a short code such as 'card_declined', of letters, digits and "
+        "_ . : - and at most 64 of them; what was given is not sent",
+    )
+    return "unspecified"
+
+
+def refuse(what: str, allowed: frozenset[str]) -> None:
+    """Count a value outside of a closed set, and say once what is allowed."""
+    _guard.count(f"refused.{what}")
+    _guard.warn_once(
+        f"refused.{what}",
+        "cxtrace: a value given as %s is not allowed and is not sent; it can be %s",
+        what,
+        ", ".join(sorted(allowed)),
+    )
+
+
+NO_TOUCHPOINT: Final = TouchpointHandle(
+    Context(), INVALID_SPAN, None, RequestScope(_runtime.current.anonymous), {}
+)
+"""What ``current_touchpoint()`` gives outside of any: every method does nothing."""
+NO_TOUCHPOINT.ended = True
+
+NO_INTERACTION: Final = SpanHandle(
+    Context(), INVALID_SPAN, None, RequestScope(_runtime.current.anonymous), {}
+)
+"""The handle of an interaction to which nobody listens."""
+NO_INTERACTION.ended = True
+
+
+def current_touchpoint() -> TouchpointHandle:
+    """The touchpoint that is open here, or one whose methods do nothing."""
+    cx: CXContext | None = get_current().get(KEY)  # type: ignore[assignment]
+    return NO_TOUCHPOINT if cx is None or cx.handle is None else cx.handle

@@ -1,0 +1,291 @@
+"""``journey()``, ``customer()`` and ``identify()``: who is on the way through what."""
+
+import re
+from random import SystemRandom
+from typing import Any, Final, get_args
+
+from opentelemetry.context import Context, get_current
+
+from cxtrace import _guard, _runtime
+from cxtrace._handles import refuse
+from cxtrace._touchpoint import checked_name, outermost
+from cxtrace._wrap import Noun
+from cxtrace.attributes import Consent, CustomerKind
+from cxtrace.context import (
+    Block,
+    CXContext,
+    Identity,
+    Journey,
+    RequestScope,
+    cx_of,
+    with_cx,
+)
+from cxtrace.typing import CustomerId
+
+_CONSENTS: Final = frozenset(get_args(Consent))
+_KINDS: Final = frozenset(get_args(CustomerKind))
+_SEGMENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
+_random: Final = SystemRandom()
+
+
+class JourneyHandle(Block):
+    """The open block of a journey.
+
+    Attributes:
+        name: As in the journey map.
+        id: Identifies this one walk through the journey. Keep it, for example in the session,
+            to go on with the same journey in the next request.
+    """
+
+    __slots__ = ("id", "name")
+
+    def __init__(self, previous: Context, name: str, id: str) -> None:  # noqa: A002
+        super().__init__(previous)
+        self.name = name
+        self.id = id
+
+
+class CustomerHandle(Block):
+    """The open block of a customer.
+
+    Attributes:
+        pseudonym: What is sent in place of the identifier, or None where consent forbids it.
+    """
+
+    __slots__ = ("pseudonym",)
+
+    def __init__(self, previous: Context, pseudonym: str | None) -> None:
+        super().__init__(previous)
+        self.pseudonym = pseudonym
+
+
+class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
+    """All inside belongs to one customer's way through one journey. Makes no span of its own.
+
+    Works in the same places as ``touchpoint``. Inside a journey of the same name, and without an
+    ``id``, the journey goes on, the one of the calling service included; else one begins.
+
+    Args:
+        name: As in the journey map: ``first_order``.
+        id: Go on with this journey. An opaque token of at most 64 letters, digits, ``. _ ~ -``
+            is sent as it stands; anything else, such as an e-mail address, as a keyed hash.
+        route: Name of the route through the journey, as in the map.
+
+    Raises:
+        TypeError: The name is missing, or what is decorated is not a function.
+    """
+
+    __slots__ = ("_id", "_name", "_route")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        id: str | None = None,  # noqa: A002  the contract's word
+        route: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._name = checked_name(name, "journey")
+        self._id = id
+        self._route = route and checked_name(route, "route")
+
+    def _open(self) -> Context | None:
+        try:
+            return self._enter()
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("journey", error)
+            return None
+
+    def _enter(self) -> Context:
+        context = get_current()
+        cx = cx_of(context) or outermost(context)
+        entered = self._journey(cx.journey)
+        block = JourneyHandle(context, entered.name, entered.id)
+        inner = CXContext(cx.scope, entered, cx.place, cx.interaction, block, cx.handle)
+        return with_cx(context, inner)
+
+    def _journey(self, outer: Journey | None) -> Journey:
+        _warn_unknown(self._name)
+        if self._id is not None:
+            return Journey(self._name, _checked_id(self._id), self._route)
+        if outer is not None and outer.name == self._name and outer.id:
+            return Journey(self._name, outer.id, self._route or outer.route)
+        return Journey(self._name, new_id(), self._route)
+
+    def _handle(self, context: Context | None) -> JourneyHandle:
+        if context is None:
+            return JourneyHandle(Context(), self._name, "")
+        return cx_of(context).block  # type: ignore[union-attr, return-value]
+
+
+class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
+    """All inside is done for this customer.
+
+    Works in the same places as ``touchpoint``. The identifier becomes a pseudonym at once, by a
+    keyed hash; it is not kept and never sent.
+
+    Args:
+        id: Your identifier of the customer.
+        kind: ``person``, ``account``, ``household``, ``anonymous`` or ``walkthrough``.
+        segment: A customer segment of your organisation, such as ``smb``.
+        consent: ``granted``, ``denied``, ``withdrawn``, ``not_required`` or ``unknown``; by
+            default what the enclosing block says. Under ``denied`` and ``withdrawn`` neither the
+            pseudonym nor the journey's id is sent.
+
+    Raises:
+        TypeError: What is decorated is not a function.
+    """
+
+    __slots__ = ("_consent", "_id", "_kind", "_segment")
+
+    def __init__(
+        self,
+        id: CustomerId,  # noqa: A002  the contract's word
+        *,
+        kind: CustomerKind | None = None,
+        segment: str | None = None,
+        consent: Consent | None = None,
+    ) -> None:
+        super().__init__()
+        self._id = id
+        self._kind = kind
+        self._segment = segment
+        self._consent = consent
+
+    def __repr__(self) -> str:
+        return "<customer>"
+
+    def _open(self) -> Context | None:
+        try:
+            return self._enter()
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("customer", error)
+            return None
+
+    def _enter(self) -> Context:
+        context = get_current()
+        cx = cx_of(context) or outermost(context)
+        found = _identity(self._id, self._kind, self._segment, self._consent, cx.identity)
+        scope = RequestScope(found, cx.scope)
+        block = CustomerHandle(context, found.pseudonym)
+        inner = CXContext(scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
+        return with_cx(context, inner)
+
+    def _handle(self, context: Context | None) -> CustomerHandle:
+        if context is None:
+            return CustomerHandle(Context(), None)
+        return cx_of(context).block  # type: ignore[union-attr, return-value]
+
+
+def identify(
+    id: CustomerId,  # noqa: A002  the contract's word
+    *,
+    kind: CustomerKind | None = None,
+    segment: str | None = None,
+    consent: Consent | None = None,
+) -> None:
+    """Say who the customer is, as soon as it is known. Never raises.
+
+    Reaches the spans that are still open in this request, the server's included, also from a
+    thread of a pool or a dependency that ran in a copied context.
+
+    Args:
+        id: Your identifier of the customer; only its pseudonym is sent.
+        kind: As for ``customer``.
+        segment: As for ``customer``.
+        consent: As for ``customer``.
+    """
+    try:
+        context = get_current()
+        cx = cx_of(context)
+        if cx is None:
+            _guard.count("identify.outside_of_request")
+            cx = outermost(context)
+        cx.scope.identify(_identity(id, kind, segment, consent, cx.identity))
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("identify", error)
+
+
+def new_id() -> str:
+    """A random journey id of 128 bits, in hexadecimal."""
+    return f"{_random.getrandbits(128):032x}"
+
+
+def _checked_id(given: object) -> str:
+    # Heavy to import for those who never give an id.
+    from cxtrace.privacy import journey_id
+
+    if isinstance(given, str) and given:
+        return journey_id(given, _runtime.key)
+    _guard.count("refused.journey_id")
+    return new_id()
+
+
+def _warn_unknown(name: str) -> None:
+    journey_map = _runtime.current.journey_map
+    if journey_map is not None and name not in journey_map.journeys:
+        _guard.count("journey.not_in_map")
+        _guard.warn_once(
+            f"journey.not_in_map:{name}",
+            "cxtrace: the journey map %r has no journey %r",
+            journey_map.name,
+            name,
+        )
+
+
+def _identity(
+    customer_id: CustomerId,
+    kind: CustomerKind | None,
+    segment: str | None,
+    consent: Consent | None,
+    outer: Identity,
+) -> Identity:
+    state = _one_of(consent, _CONSENTS, "consent") or outer.consent
+    linkable = _runtime.is_linkable(state)
+    pseudonym = key_id = None
+    if linkable and _usable(customer_id):
+        pseudonymiser = _runtime.pseudonymiser()
+        pseudonym, key_id = pseudonymiser.pseudonym(customer_id), pseudonymiser.key_id
+    return Identity(
+        consent=state,
+        kind=_one_of(kind, _KINDS, "kind"),
+        pseudonym=pseudonym,
+        key_id=key_id,
+        segment=_checked_segment(segment),
+        linkable=linkable,
+    )
+
+
+def _one_of(value: Any, allowed: frozenset[str], what: str) -> Any:
+    if value is None or value in allowed:
+        return value
+    refuse(what, allowed)
+    return None
+
+
+def _usable(customer_id: object) -> bool:
+    if (
+        isinstance(customer_id, (str, int))
+        and not isinstance(customer_id, bool)
+        and customer_id != ""
+    ):
+        return True
+    _guard.count("refused.customer_id")
+    _guard.warn_once(
+        "refused.customer_id",
+        "cxtrace: a customer's id must be text or a whole number; this customer has no pseudonym",
+    )
+    return False
+
+
+def _checked_segment(segment: object) -> str | None:
+    if segment is None:
+        return None
+    if isinstance(segment, str) and _SEGMENT.fullmatch(segment):
+        return segment
+    _guard.count("refused.segment")
+    _guard.warn_once(
+        "refused.segment",
+        "cxtrace: a segment must be 1 to 64 letters, digits, spaces, _ or -; it is not sent",
+    )
+    return None

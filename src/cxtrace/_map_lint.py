@@ -1,0 +1,133 @@
+"""What is allowed in a map and still looks wrong."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+
+from cxtrace.exceptions import Problem
+from cxtrace.journey_map import JourneyMap
+
+Level: TypeAlias = Literal["error", "warning", "note"]
+"""An error fails a check, a warning fails a strict one, a note says what was not checked."""
+
+SYSTEM_WORDS: Final = frozenset(
+    {
+        "api", "backend", "callback", "consumer", "controller", "cron", "cronjob", "daemon",
+        "database", "db", "endpoint", "frontend", "grpc", "handler", "http", "kafka", "lambda",
+        "microservice", "middleware", "mutation", "redis", "rpc", "servlet", "sql", "webhook",
+        "worker",
+    }
+)  # fmt: skip
+"""Words of the inside of a company that no customer would use."""
+
+SYSTEM_PHRASES: Final = ("service_call", "background_job", "batch_job")
+
+
+@attrs.frozen
+class Finding:
+    """Something that a check has to say about a map or about code."""
+
+    rule: str
+    """Name of the rule, by which it can be ignored."""
+    level: Level
+    problem: Problem
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as plain data, for JSON."""
+        return {"rule": self.rule, "level": self.level, **attrs.asdict(self.problem)}
+
+
+def lint(journey_map: JourneyMap) -> list[Finding]:
+    """Everything in a valid map that deserves a second look, in the order of its places."""
+    rules = (
+        _unused,
+        _outside_journeys,
+        _empty_stages,
+        _owner_without_influence,
+        _one_function_journeys,
+        _system_words,
+        _phases_backwards,
+    )
+    found = chain.from_iterable(rule(journey_map) for rule in rules)
+    return sorted(found, key=lambda finding: (finding.problem.file, finding.problem.line))
+
+
+def _warning(journey_map: JourneyMap, rule: str, kind: str, name: str, message: str) -> Finding:
+    place = journey_map.places.get((kind, name))
+    file, line = (place.file, place.line) if place else (journey_map.name, 0)
+    return Finding(rule, "warning", Problem(file, line, f"{kind}[{name}]", message))
+
+
+def _unused(journey_map: JourneyMap) -> Iterator[Finding]:
+    touchpoints = journey_map.touchpoints.values()
+    owners = {item.owner for item in touchpoints}
+    functions = owners.union(*(item.influence for item in touchpoints))
+    for name in journey_map.functions.keys() - functions:
+        message = "no touchpoint is owned or influenced by this function; use it or remove it"
+        yield _warning(journey_map, "unused-function", "functions", name, message)
+    promises = set(chain.from_iterable(item.promises for item in touchpoints))
+    for name in journey_map.promises.keys() - promises:
+        message = "no touchpoint makes this promise; add it to promises of one, or remove it"
+        yield _warning(journey_map, "unused-promise", "promise", name, message)
+
+
+def _outside_journeys(journey_map: JourneyMap) -> Iterator[Finding]:
+    journeys = journey_map.journeys.values()
+    used = {journey.goal for journey in journeys}
+    used.update(chain.from_iterable(chain(*journey.routes.values()) for journey in journeys))
+    for name in journey_map.touchpoints.keys() - used:
+        message = "the touchpoint is on no route of any journey; add it to one"
+        yield _warning(journey_map, "outside-journeys", "touchpoint", name, message)
+
+
+def _empty_stages(journey_map: JourneyMap) -> Iterator[Finding]:
+    used = {touchpoint.stage for touchpoint in journey_map.touchpoints.values()}
+    for name in journey_map.stages.keys() - used:
+        message = "the stage has no touchpoint; add one or remove the stage"
+        yield _warning(journey_map, "empty-stage", "stage", name, message)
+
+
+def _owner_without_influence(journey_map: JourneyMap) -> Iterator[Finding]:
+    for name, touchpoint in journey_map.touchpoints.items():
+        if not touchpoint.influence.get(touchpoint.owner):
+            owner = f'the owner "{touchpoint.owner}" has no influence on it'
+            message = f"{owner}; give it a weight in influence"
+            yield _warning(journey_map, "owner-without-influence", "touchpoint", name, message)
+
+
+def _one_function_journeys(journey_map: JourneyMap) -> Iterator[Finding]:
+    for name, journey in journey_map.journeys.items():
+        steps = chain(*journey.routes.values())
+        owners = {journey_map.touchpoints[step].owner for step in steps}
+        if len(owners) == 1:
+            only = f'all its touchpoints belong to "{owners.pop()}"'
+            message = f"{only}; look for the parts of the journey that other functions own"
+            yield _warning(journey_map, "one-function-journey", "journey", name, message)
+
+
+def _system_words(journey_map: JourneyMap) -> Iterator[Finding]:
+    for name in journey_map.touchpoints:
+        word = _system_word(name)
+        if word is not None:
+            message = f'"{word}" is a word of the inside; say what the customer does'
+            yield _warning(journey_map, "system-word", "touchpoint", name, message)
+
+
+def _system_word(name: str) -> str | None:
+    words = name.replace(".", "_").split("_")
+    phrases = (phrase for phrase in SYSTEM_PHRASES if phrase in name)
+    return next(chain((word for word in words if word in SYSTEM_WORDS), phrases), None)
+
+
+def _phases_backwards(journey_map: JourneyMap) -> Iterator[Finding]:
+    phases = ("pre_customer", "customer", "post_customer")
+    latest = 0
+    for stage in sorted(journey_map.stages.values(), key=lambda stage: stage.order):
+        phase = phases.index(stage.phase)
+        if phase < latest:
+            message = f'a stage of phase "{stage.phase}" follows one of "{phases[latest]}"'
+            message += "; check phase and order"
+            yield _warning(journey_map, "phase-order", "stage", stage.name, message)
+        latest = max(latest, phase)

@@ -1,0 +1,217 @@
+"""One map from the files of several teams: definitions merge, references reach across files."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, get_args
+
+from cxtrace._map_schema import FILE
+from cxtrace._map_shapes import At, Found, is_name
+from cxtrace._map_source import Source
+from cxtrace._map_text import shown
+from cxtrace._model import Function, Journey, Place, Promise, Stage, TimeUnit, Touchpoint
+from cxtrace.exceptions import Problem
+
+Kind: TypeAlias = str
+"""The top-level key that something is defined under, such as ``touchpoint``."""
+
+_DEFINITIONS: Final = {
+    "functions": "[functions]",
+    "stage": "[[stage]]",
+    "promise": "[promise.ID]",
+    "touchpoint": "[[touchpoint]]",
+    "journey": "[[journey]]",
+}
+_TOLERANCE: Final = 1e-6
+
+
+def merge(sources: Sequence[Source], problems: list[Problem]) -> dict[str, Any]:
+    """Read the files as one map and note what is wrong with it.
+
+    Args:
+        sources: The files that could be parsed.
+        problems: Filled with what is wrong; if it is not empty at the start, a file is missing, and
+            names that are not found are not noted, because that file may define them.
+
+    Returns:
+        The fields of a ``JourneyMap``; of use only if there are no problems.
+    """
+    complete = not problems
+    files = [FILE.read(source.data, At(source, problems)) for source in sources]
+    merged = _Merged()
+    for file in files:
+        merged.add(file)
+    orders = merged.orders()
+    for kind, found in merged.everything:
+        if kind in _CHECKS:
+            _CHECKS[kind](found, merged)
+        if complete:
+            _check_references(kind, found, merged)
+    if complete and not any("name" in file.raw for file in files):
+        files[0].at.key("name").wrong('the map has no name; add name = "shop" to one file')
+    return {} if problems else merged.fields(orders)
+
+
+class _Merged:
+    """Everything that the files define, by kind and name."""
+
+    def __init__(self) -> None:
+        self.named: dict[Kind, dict[str, Found]] = {kind: {} for kind in _DEFINITIONS}
+        self.everything: list[tuple[Kind, Found]] = []
+        self.only: dict[str, Found] = {}
+        self.context: dict[str, None] = {}
+
+    def add(self, file: Found) -> None:
+        """Take over what a file defines, noting what it says differently from an earlier one."""
+        for key in ("name", "version"):
+            if key in file.values:
+                self._add_only(key, file)
+        self.context.update(dict.fromkeys(file.values.get("context", ())))
+        for kind in _DEFINITIONS:
+            for name, found in _definitions(file.values.get(kind, ())):
+                self.everything.append((kind, found))
+                if name is not None:
+                    self._add_definition(kind, name, found)
+
+    def _add_only(self, key: str, file: Found) -> None:
+        first = self.only.setdefault(key, file)
+        ours, theirs = file.values[key], first.values[key]
+        if ours != theirs:
+            where = first.at.key(key).place
+            file.at.key(key).wrong(
+                f"{shown(ours)} is not the {key} that {where} gives; write {shown(theirs)}"
+            )
+
+    def _add_definition(self, kind: Kind, name: str, found: Found) -> None:
+        first = self.named[kind].setdefault(name, found)
+        if first is found:
+            return
+        where = first.at.place
+        if first.at.source is found.at.source:
+            at = found.at.key("name")
+            at.wrong(f'"{name}" is defined twice, first at {where}; remove or rename one')
+        elif differing := _differing(first.raw, found.raw):
+            message = f"defined differently at {where} ({', '.join(differing)})"
+            found.at.wrong(f"{message}; make both the same, or remove one")
+
+    def orders(self) -> dict[str, int]:
+        """The place of each stage; without ``order``, one after the stage defined before it."""
+        stages: dict[int, str] = {}
+        order = 0
+        for name, found in self.named["stage"].items():
+            order = found.values.get("order", order + 1)
+            first = stages.setdefault(order, name)
+            if first != name:
+                message = f'{order} is already the order of "{first}"'
+                found.at.key("order").wrong(f"{message}; give each stage its own")
+        return {name: order for order, name in stages.items()}
+
+    def fields(self, orders: Mapping[str, int]) -> dict[str, Any]:
+        """The fields of the map, once nothing is wrong."""
+        named = self.named
+        places: dict[tuple[Kind, str], Place] = {
+            (kind, name): found.at.place for kind in named for name, found in named[kind].items()
+        }
+        return {
+            **{key: file.values[key] for key, file in self.only.items()},
+            "context": tuple(self.context),
+            "functions": {n: Function(n, **f.values) for n, f in named["functions"].items()},
+            "stages": {
+                n: Stage(n, f.values["phase"], orders[n]) for n, f in named["stage"].items()
+            },
+            "promises": {n: Promise(n, **f.values) for n, f in named["promise"].items()},
+            "touchpoints": {n: _touchpoint(f.values) for n, f in named["touchpoint"].items()},
+            "journeys": {n: Journey(**f.values) for n, f in named["journey"].items()},
+            "places": places,
+        }
+
+
+def _definitions(found: Any) -> Iterator[tuple[str | None, Found]]:
+    if isinstance(found, dict):
+        yield from found.items()
+        return
+    for item in found:
+        name = item.raw.get("name")
+        # A name that is wrong is reported once; it still counts as defined for those who refer to
+        # it, so that one mistake gives one problem.
+        yield (name if isinstance(name, str) else None), item
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    differing = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    # The place of a stage is implied where it is not written, and differs from file to file.
+    return [key for key in differing if key != "order" or (key in first and key in second)]
+
+
+def _touchpoint(values: Mapping[str, Any]) -> Touchpoint:
+    named = {"channels" if key == "channel" else key: item for key, item in values.items()}
+    return Touchpoint(**named)
+
+
+def _check_references(kind: Kind, found: Found, merged: _Merged) -> None:
+    for key, target in _REFERENCES.get(kind, {}).items():
+        for at, name in _names(found.values.get(key, ()), found.at.key(key)):
+            if is_name(name) and name not in merged.named[target]:
+                _unknown(at, name, target, merged.named[target])
+
+
+def _unknown(at: At, name: str, target: Kind, known: Mapping[str, Found]) -> None:
+    what = "function" if target == "functions" else target
+    else_say = f"; define it under {_DEFINITIONS[target]}"
+    at.wrong(f"{shown(name)} is not a {what} of this map{at.advice(name, known) or else_say}")
+
+
+_REFERENCES: Final[Mapping[Kind, Mapping[str, Kind]]] = {
+    "touchpoint": {
+        "stage": "stage",
+        "owner": "functions",
+        "influence": "functions",
+        "promises": "promise",
+    },
+    "journey": {"goal": "touchpoint", "routes": "touchpoint"},
+}
+
+
+def _names(value: Any, at: At) -> Iterator[tuple[At, str]]:
+    """Every name in a value: the value, the elements of an array, the keys of a table."""
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, tuple):
+        yield from ((at.element(index, name), name) for index, name in enumerate(value))
+    else:
+        for key, item in value.items():
+            here = at.key(key)
+            yield from _names(item, here) if isinstance(item, tuple) else [(here, key)]
+
+
+def _check_touchpoint(found: Found, _: _Merged) -> None:
+    weights = found.values.get("influence")
+    if weights is None or len(weights) != len(found.raw["influence"]):
+        return
+    total = sum(weights.values())
+    if abs(total - 1) > _TOLERANCE:
+        message = f"the weights {shown(weights)} sum to {total:.7g}; make them sum to 1"
+        found.at.key("influence").wrong(message)
+
+
+def _check_promise(found: Found, _: _Merged) -> None:
+    metric, unit = found.values.get("metric", ""), found.values.get("unit")
+    units = get_args(TimeUnit)
+    if metric.endswith("duration") and unit is not None and unit not in units:
+        at = found.at.key("unit")
+        message = f"{shown(unit)} is not a unit of time, which {metric} needs"
+        at.wrong(message + at.advice(unit, units))
+
+
+def _check_journey(found: Found, merged: _Merged) -> None:
+    goal, routes = found.values.get("goal"), found.values.get("routes", {})
+    steps = dict.fromkeys(step for route in routes.values() for step in route)
+    complete = routes and len(routes) == len(found.raw["routes"])
+    if complete and goal in merged.named["touchpoint"] and goal not in steps:
+        at = found.at.key("goal")
+        at.wrong(f"{shown(goal)} is on no route of this journey{at.advice(goal, steps)}")
+
+
+_CHECKS: Final[Mapping[Kind, Callable[[Found, _Merged], None]]] = {
+    "promise": _check_promise,
+    "touchpoint": _check_touchpoint,
+    "journey": _check_journey,
+}

@@ -1,0 +1,189 @@
+"""What ``configure()`` decided, as one value that is swapped whole.
+
+The layers above read ``current`` and never ask who set it. Until somebody configures, spans go to
+whatever provider OpenTelemetry has, and to nobody where it has none.
+"""
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+from attrs import evolve, field, frozen
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.trace import Link, Span, SpanContext
+
+from cxtrace import _guard
+from cxtrace.context import Identity, without_ours
+from cxtrace.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from cxtrace.journey_map import JourneyMap
+    from cxtrace.privacy import Key
+    from cxtrace.typing import Pseudonymiser
+
+TrustInbound: TypeAlias = Literal["signed", "always", "never"]
+"""Which inbound baggage may set the journey: signed with our key, any, or none."""
+
+UnknownDestination: TypeAlias = Literal["nothing", "names"]
+"""What goes out where the destination is unknown: nothing, or names without any id."""
+
+Attributes: TypeAlias = dict[str, Any]
+
+_NEAR_THE_LIMIT: Final = 112
+_LINKABLE: Final = ("granted", "not_required")
+
+
+class Tracing(Protocol):
+    """How a touchpoint's span is made and ended."""
+
+    def start(
+        self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
+    ) -> Span | None:
+        """A started span, or None where nobody listens. ``origin`` becomes a link."""
+        ...
+
+    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
+        """Set the ``last`` attributes and end the span, ``first`` being those it started with."""
+        ...
+
+
+class ApiTracing:
+    """Spans through OpenTelemetry's public API: right with every provider, fast with none."""
+
+    def start(
+        self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
+    ) -> Span | None:
+        """A span of the global provider, or None where there is no provider."""
+        provider = trace.get_tracer_provider()
+        if type(provider) is trace.ProxyTracerProvider:
+            return None
+        return start_span(provider.get_tracer("cxtrace"), name, attributes, context, origin)
+
+    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
+        """End the span."""
+        finish_span(span, first, last)
+
+
+def start_span(
+    tracer: trace.Tracer,
+    name: str,
+    attributes: Attributes,
+    context: Context,
+    origin: SpanContext | None,
+) -> Span:
+    """A span that records no exception by itself: its text may hold what a customer typed."""
+    return tracer.start_span(
+        name,
+        context,
+        attributes=attributes,
+        links=None if origin is None else [Link(origin)],
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+
+
+def finish_span(span: Span, first: Attributes, last: Attributes) -> None:
+    """Set the last attributes and end the span.
+
+    At its limit of 128 attributes OpenTelemetry drops the oldest first, which would be ours, set
+    at the start. So near the limit they are all set again.
+    """
+    present = getattr(span, "attributes", None)
+    if present is not None and len(present) >= _NEAR_THE_LIMIT:
+        last = {**first, **last}
+    span.set_attributes(last)
+    span.end()
+
+
+@frozen
+class Runtime:
+    """The decisions in force. See ``cxtrace.configure`` for what each means."""
+
+    tracing: Tracing = field(factory=ApiTracing)
+    journey_map: "JourneyMap | None" = None
+    key: "Key | None" = field(default=None, repr=False)
+    pseudonymiser: "Pseudonymiser | None" = field(default=None, repr=False)
+    consent_required: bool = False
+    trusted_hosts: tuple[str, ...] = ()
+    trust_inbound: TrustInbound = "signed"
+    unknown_destination: UnknownDestination = "nothing"
+    public_endpoint: bool = False
+    anonymous: Identity = field(init=False)
+    plans: dict[Any, Any] = field(init=False, factory=dict, repr=False, eq=False)
+
+    @anonymous.default
+    def _make_anonymous(self) -> Identity:
+        return Identity(linkable=not self.consent_required)
+
+
+current: Runtime = Runtime()
+"""The decisions in force now. Replaced whole, never changed."""
+
+_settling = threading.Lock()
+
+forks: int = 0
+"""How many forks lie between this process and the one that imported cxtrace."""
+
+
+def is_linkable(consent: str) -> bool:
+    """Whether consent allows what tells one customer from another."""
+    return consent in _LINKABLE or (consent == "unknown" and not current.consent_required)
+
+
+def use(runtime: Runtime) -> None:
+    """Put other decisions in force."""
+    global current  # noqa: PLW0603
+    current = runtime
+
+
+def key() -> "Key":
+    """The key in force; the first use without one draws a key that only this process knows."""
+    if current.key is None:
+        _settle()
+    return current.key  # type: ignore[return-value]
+
+
+def pseudonymiser() -> "Pseudonymiser":
+    """The pseudonymiser in force."""
+    if current.pseudonymiser is None:
+        _settle()
+    return current.pseudonymiser  # type: ignore[return-value]
+
+
+def _settle() -> None:
+    with _settling:
+        if current.pseudonymiser is None or current.key is None:
+            _settle_key()
+
+
+def _settle_key() -> None:
+    # hmac and its OpenSSL would double the cost of importing cxtrace.
+    from cxtrace.privacy import HmacPseudonymiser, Key, load_key
+
+    try:
+        found = current.key or load_key(None, os.environ)
+    except ConfigurationError as error:
+        _guard.swallow("key", error)
+        found = None
+    if found is None:
+        found = Key.ephemeral()
+        _guard.warn_once(
+            "ephemeral-key",
+            "cxtrace has no key: pseudonyms hold for this process only and services cannot be "
+            "joined. Set CXTRACE_KEY to the same secret in every service",
+        )
+    chosen = current.pseudonymiser or HmacPseudonymiser(found)
+    use(evolve(current, key=found, pseudonymiser=chosen))
+
+
+def _after_fork() -> None:
+    global forks, _settling  # noqa: PLW0603
+    forks += 1
+    _settling = threading.Lock()
+    _guard.after_fork()
+    attach(without_ours(get_current()))
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)

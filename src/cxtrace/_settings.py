@@ -1,0 +1,174 @@
+"""The settings of ``configure()``: argument, environment, ``pyproject.toml`` or default."""
+
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from attrs import field as attrs_field
+from attrs import fields, frozen
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from cxtrace._project import tool_table
+from cxtrace._runtime import TrustInbound, UnknownDestination
+from cxtrace.exceptions import ConfigurationError
+from cxtrace.journey_map import JourneyMap
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise ValueError("text that is not empty")
+
+
+def _ratio(value: Any) -> float:
+    try:
+        ratio = float(value)
+    except (TypeError, ValueError):
+        ratio = -1.0
+    if isinstance(value, bool) or not 0.0 <= ratio <= 1.0:
+        raise ValueError("a number from 0 to 1")
+    return ratio
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError("true or false")
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    found = value.split(",") if isinstance(value, str) else value
+    if isinstance(found, (list, tuple)) and all(isinstance(host, str) for host in found):
+        return tuple(host.strip() for host in found if host.strip())
+    raise ValueError('host names, such as "api.example.com" or "*.example.com"')
+
+
+def _exporter(value: object) -> str | SpanExporter:
+    if isinstance(value, SpanExporter):
+        return value
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise ValueError('"otlp", "console", "file:PATH", "none" or a SpanExporter')
+
+
+def _key(value: object) -> str | bytes:
+    if isinstance(value, (str, bytes)) and value:
+        return value
+    raise ValueError("text or bytes")
+
+
+def _choice(choices: tuple[str, ...]) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value in choices:
+            return str(value)
+        raise ValueError(" or ".join(choices))
+
+    return parse
+
+
+def _setting(parse: Callable[[Any], Any], default: Any = None) -> Any:
+    return attrs_field(default=default, metadata={"parse": parse})
+
+
+@frozen
+class Settings:
+    """What was decided for this process. ``configure()`` tells what each means."""
+
+    service_name: str | None = _setting(_text)
+    exporter: str | SpanExporter | None = _setting(_exporter)
+    sample: float | None = _setting(_ratio)
+    key: str | bytes | None = attrs_field(default=None, repr=False, metadata={"parse": _key})
+    trusted_hosts: tuple[str, ...] = _setting(_hosts, ())
+    trust_inbound: TrustInbound = _setting(_choice(get_args(TrustInbound)), "signed")
+    unknown_destination: UnknownDestination = _setting(
+        _choice(get_args(UnknownDestination)), "nothing"
+    )
+    public_endpoint: bool = _setting(_flag, False)
+    consent_required: bool = _setting(_flag, False)
+    journey_map: JourneyMap | None = None
+
+
+def settle(
+    arguments: Mapping[str, Any],
+    environ: Mapping[str, str] = os.environ,
+    start: Path | None = None,
+) -> Settings:
+    """The settings of this process.
+
+    Args:
+        arguments: Of ``configure()``; None means not given.
+        environ: ``CXTRACE_<ARGUMENT>`` in capitals.
+        start: Folder from which ``pyproject.toml`` is looked for upwards.
+
+    Raises:
+        ConfigurationError: A setting is unknown or cannot be what it is. The message names where
+            it was set and what to write instead.
+        MapError: The journey map is wrong.
+    """
+    start = Path.cwd() if start is None else start
+    project, table = tool_table(start)
+    _refuse_unknown(project, table)
+    found: dict[str, Any] = {}
+    for name, parse in _parsers().items():
+        value, place = _first(name, arguments, environ, table, project)
+        if value is not None:
+            found[name] = _parsed(parse, value, place, secret=name == "key")
+    found["journey_map"] = _map(arguments.get("journey_map"), environ, start)
+    return Settings(**found)
+
+
+def _parsers() -> dict[str, Callable[[Any], Any]]:
+    return {
+        field.name: field.metadata["parse"]
+        for field in fields(Settings)
+        if "parse" in field.metadata
+    }
+
+
+def _first(
+    name: str,
+    arguments: Mapping[str, Any],
+    environ: Mapping[str, str],
+    table: Mapping[str, Any],
+    project: Path | None,
+) -> tuple[Any, str]:
+    if arguments.get(name) is not None:
+        return arguments[name], f"configure({name}=…)"
+    variable = f"CXTRACE_{name.upper()}"
+    if environ.get(variable):
+        return environ[variable], variable
+    return table.get(name), f"{project}: tool.cxtrace.{name}"
+
+
+def _parsed(parse: Callable[[Any], Any], value: Any, place: str, *, secret: bool) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        shown = "" if secret else f"{value!r} "
+        raise ConfigurationError(f"{place}: {shown}must be {error}") from None
+
+
+def _refuse_unknown(project: Path | None, table: Mapping[str, Any]) -> None:
+    known = [*_parsers(), "journey_map"]
+    for key in table:
+        if key == "key":
+            raise ConfigurationError(
+                f"{project}: tool.cxtrace.key: a secret does not belong in a file that is shared; "
+                "use CXTRACE_KEY or CXTRACE_KEY_FILE"
+            )
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            hint = f'did you mean "{near[0]}"?' if near else f"it can be {', '.join(known)}"
+            raise ConfigurationError(f"{project}: tool.cxtrace.{key} is not a setting; {hint}")
+
+
+def _map(given: Any, environ: Mapping[str, str], start: Path) -> JourneyMap | None:
+    return given if isinstance(given, JourneyMap) else JourneyMap.find(given, environ, start)

@@ -1,0 +1,339 @@
+"""A genuine OpenTelemetry span that costs a fraction of the SDK's own.
+
+The SDK validates and copies every attribute of every span, and makes four locks. A touchpoint's
+attributes are known, and valid, from the moment it is declared. So ours is the ``ReadableSpan``
+that processors and exporters expect, filled directly, and started and ended through the provider's
+own sampler, id generator, limits and processors. A tracer, a limit or a setting that this module
+does not understand goes to the SDK's tracer: slower, never wrong.
+"""
+
+import os
+import threading
+from collections.abc import Mapping
+from time import time_ns
+from typing import Any, Final, TypeGuard
+
+from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, Tracer
+from opentelemetry.sdk.trace import Span as SDKSpan
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
+from opentelemetry.util.types import Attributes as OTelAttributes
+
+from cxtrace import _guard
+from cxtrace._runtime import Attributes, Tracing, finish_span, start_span
+from cxtrace.context import SPAN_KEY
+
+_UNSET: Final = Status(StatusCode.UNSET)
+_PLAIN: Final = frozenset((str, bool, int, float))
+_FEWEST_ATTRIBUTES: Final = 64
+_RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+
+ROOM_FOR_OURS: Final = 16
+"""Attributes below the limit that are kept free for what a touchpoint sets at its end."""
+
+
+class LeanSpan(ReadableSpan, Span):
+    """The span of a touchpoint. Attributes, events and links obey the provider's limits."""
+
+    def __init__(
+        self,
+        binding: "Binding",
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        attributes: Attributes,
+        links: tuple[Link, ...],
+    ) -> None:
+        self._binding = binding
+        self._name = name
+        self._context = context
+        self._parent = parent
+        self._attributes = attributes
+        self._links = links
+        self._events: Any = ()
+        self._dropped = 0
+        self._status = _UNSET
+        self._lock = threading.Lock()
+        self._end_time: int | None = None
+        self._resource = binding.tracer.resource
+        self._instrumentation_scope = binding.scope
+        self._start_time = time_ns()
+
+    _kind = SpanKind.INTERNAL
+    _instrumentation_info = None
+    _context: SpanContext
+    _attributes: dict[str, Any]
+
+    @property
+    def dropped_attributes(self) -> int:
+        """How many attributes the provider's limit kept out."""
+        return self._dropped
+
+    def get_span_context(self) -> SpanContext:
+        """The span's identity."""
+        return self._context
+
+    def is_recording(self) -> bool:
+        """Whether the span is still open."""
+        return self._end_time is None
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set one attribute, as on any span; past the limit a new key is dropped and counted."""
+        self.set_attributes({key: value})
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Set attributes, as on any span."""
+        room = self._binding.room
+        with self._lock:
+            if self._end_time is None:
+                for key, value in attributes.items():
+                    self._put(key, value, room)
+
+    def _put(self, key: str, value: Any, room: int | None) -> None:
+        present = self._attributes
+        if room is not None and len(present) >= room and key not in present:
+            self._dropped += 1
+            return
+        cleaned = self._binding.clean(key, value)
+        if cleaned is not None:
+            present[key] = cleaned
+
+    def add_event(
+        self, name: str, attributes: OTelAttributes = None, timestamp: int | None = None
+    ) -> None:
+        """Add an event, as on any span."""
+        event = Event(name, self._binding.event_attributes(attributes), timestamp)
+        with self._lock:
+            if self._end_time is None:
+                if not self._events:
+                    self._events = BoundedList(self._binding.limits.max_events)
+                self._events.append(event)
+
+    def add_link(self, context: SpanContext, attributes: OTelAttributes = None) -> None:
+        """Add a link, as on any span."""
+        link = Link(context, self._binding.event_attributes(attributes))
+        with self._lock:
+            if self._end_time is None:
+                limited: BoundedList[Link] = BoundedList(self._binding.limits.max_links)
+                limited.extend((*self._links, link))
+                self._links = limited
+
+    def update_name(self, name: str) -> None:
+        """Rename the span."""
+        if self._end_time is None:
+            self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Set the status, by OpenTelemetry's rules: OK is final, UNSET is ignored."""
+        if isinstance(status, StatusCode):
+            status = Status(status, description)
+        final = self._status.status_code is StatusCode.OK or self._end_time is not None
+        if not final and status.status_code is not StatusCode.UNSET:
+            self._status = status
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: OTelAttributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Record an exception because the host asks for it; cxtrace itself never does."""
+        SDKSpan.record_exception(
+            self,  # type: ignore[arg-type]
+            exception,
+            attributes,
+            timestamp,
+            escaped,
+        )
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span and hand it to the provider's processors."""
+        with self._lock:
+            if self._end_time is not None:
+                return
+            self._end_time = end_time or time_ns()
+        self._binding.ended(self)
+
+    def finish(self, last: Attributes) -> None:
+        """Set the last attributes, which are ours and valid, and end the span."""
+        with self._lock:
+            if self._end_time is not None:
+                return
+            self._attributes.update(last)
+            self._end_time = time_ns()
+        self._binding.ended(self)
+
+
+class Binding:
+    """What does not change from span to span of one provider: the ``Tracing`` of an SDK."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self.tracer = tracer
+        self.limits: SpanLimits = tracer._span_limits  # noqa: SLF001  no public way to the limits
+        self.scope = tracer._instrumentation_scope  # noqa: SLF001
+        limit = self.limits.max_span_attributes
+        self.room = None if limit is None else limit - ROOM_FOR_OURS
+        self._processor = tracer.span_processor
+        self._on_ending = getattr(tracer.span_processor, "_on_ending", None)
+        self._ids = tracer.id_generator
+        self._follows_parent = _follows_local_parent(tracer)
+
+    def start(
+        self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
+    ) -> Span | None:
+        """A started span, as the provider's sampler decides."""
+        parent_span: Any = context.get(SPAN_KEY)
+        parent = None if parent_span is None else parent_span.get_span_context()
+        links = () if origin is None else (Link(origin),)
+        if parent is None or not parent.is_valid:
+            return self._decide(name, attributes, context, None, links)
+        if parent.is_remote or not self._follows_parent:
+            return self._decide(name, attributes, context, parent, links)
+        if not parent.trace_flags & TraceFlags.SAMPLED:
+            return NonRecordingSpan(parent)
+        identity = SpanContext(
+            parent.trace_id,
+            self._ids.generate_span_id(),
+            False,
+            parent.trace_flags,
+            parent.trace_state,
+        )
+        return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
+
+    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
+        """Set the last attributes and end the span."""
+        if type(span) is LeanSpan:
+            span.finish(last)
+
+    def _begin(self, span: LeanSpan, context: Context) -> LeanSpan:
+        try:
+            self._processor.on_start(span, context)  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("span_processor.on_start", error)
+        return span
+
+    def ended(self, span: LeanSpan) -> None:
+        """Hand an ended span to the provider's processors."""
+        try:
+            if self._on_ending is not None:
+                self._on_ending(span)
+            self._processor.on_end(span)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("span_processor.on_end", error)
+
+    def _decide(
+        self,
+        name: str,
+        attributes: Attributes,
+        context: Context,
+        parent: SpanContext | None,
+        links: tuple[Link, ...],
+    ) -> Span:
+        """What the SDK's tracer does for a root, a remote parent or a sampler of its own."""
+        tracer = self.tracer
+        if parent is None:
+            trace_id = self._ids.generate_trace_id()
+            random = _RANDOM if _makes_random_ids(self._ids) else 0
+        else:
+            trace_id = parent.trace_id
+            random = parent.trace_flags & _RANDOM
+        result = tracer.sampler.should_sample(
+            context, trace_id, name, SpanKind.INTERNAL, attributes, links
+        )
+        sampled = (
+            TraceFlags.SAMPLED
+            if result.decision is Decision.RECORD_AND_SAMPLE
+            else TraceFlags.DEFAULT
+        )
+        identity = SpanContext(
+            trace_id,
+            self._ids.generate_span_id(),
+            False,
+            TraceFlags(sampled | random),
+            result.trace_state,
+        )
+        if result.decision is Decision.DROP:
+            return NonRecordingSpan(identity)
+        if result.attributes:
+            attributes.update(result.attributes)
+        return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
+
+    def clean(self, key: str, value: Any) -> Any:
+        """``value`` as OpenTelemetry would store it, or None where it would refuse it."""
+        if type(value) in _PLAIN:
+            return value
+        return BoundedAttributes(1, {key: value}, immutable=False).get(key)
+
+    def event_attributes(self, attributes: OTelAttributes) -> BoundedAttributes:
+        """The attributes of an event or link under the provider's limits."""
+        limits = self.limits
+        return BoundedAttributes(
+            limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length
+        )
+
+
+class SDKTracing:
+    """Spans of the SDK's own tracer, for providers and settings that a ``Binding`` leaves alone."""
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+
+    def start(
+        self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
+    ) -> Span | None:
+        """A started span."""
+        return start_span(self._tracer, name, attributes, context, origin)
+
+    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
+        """Set the last attributes and end the span."""
+        finish_span(span, first, last)
+
+
+def tracing_of(provider: trace.TracerProvider, version: str) -> Tracing:
+    """The fastest way to make spans of ``provider`` that is surely right."""
+    tracer = provider.get_tracer("cxtrace", version)
+    return Binding(tracer) if _is_understood(tracer) else SDKTracing(tracer)
+
+
+def _is_understood(tracer: trace.Tracer) -> TypeGuard[Tracer]:
+    if type(tracer) is not Tracer or _sdk_counts_spans():
+        return False
+    limits = getattr(tracer, "_span_limits", None)
+    if limits is None or limits.max_span_attribute_length is not None:
+        return False
+    most = limits.max_span_attributes
+    return most is None or most >= _FEWEST_ATTRIBUTES
+
+
+def _sdk_counts_spans() -> bool:
+    asked = os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "")
+    return asked.strip().lower() == "true"
+
+
+def _makes_random_ids(ids: IdGenerator) -> bool:
+    says = getattr(ids, "is_trace_id_random", None)
+    return says is not None and says()
+
+
+def _follows_local_parent(tracer: Tracer) -> bool:
+    described = tracer.sampler.get_description()
+    return (
+        "ParentBased{" in described
+        and "localParentSampled:AlwaysOnSampler" in described
+        and "localParentNotSampled:AlwaysOffSampler" in described
+    )

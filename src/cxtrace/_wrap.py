@@ -1,0 +1,330 @@
+"""One wrapper for function, coroutine, generator and async generator; one shape for ``with``.
+
+A generator's body runs under the context only while it runs: attach, step, restore. So the consumer
+never inherits it, and nothing is ever restored in a task in which it was not attached.
+"""
+
+import functools
+import inspect
+import types
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from opentelemetry.context import Context, attach, create_key, get_current
+
+from cxtrace import _guard
+from cxtrace.context import KEY, Block, leave, with_value
+
+F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
+"""What a decorator takes and gives back: the same thing, its signature included."""
+
+Open: TypeAlias = Callable[[], Context | None]
+"""Starts a block and returns the context to attach, or None where there is nothing to do."""
+
+_STEP: Final = create_key("cxtrace-step")
+
+
+def close(context: Context, error: BaseException | None) -> None:
+    """Leave and end the block of ``context``."""
+    try:
+        leave(context)
+        end(context, error)
+    except Exception as failure:  # noqa: BLE001
+        _guard.swallow("close", failure)
+
+
+def end(context: Context, error: BaseException | None) -> None:
+    """End the block of ``context``, which is attached nowhere."""
+    context[KEY].block.end(error)  # type: ignore[attr-defined]
+
+
+def decorate(fn: F, open_block: Open) -> F:
+    """Wrap ``fn`` so that each call, or each iteration, is a block of its own.
+
+    Raises:
+        TypeError: ``fn`` is a class or cannot be called.
+    """
+    if isinstance(fn, (classmethod, staticmethod)):
+        return type(fn)(decorate(fn.__func__, open_block))
+    if isinstance(fn, type) or not callable(fn):
+        raise TypeError(f"cannot decorate {fn!r}: decorate a function, a method or a coroutine")
+    make = _maker(_body_of(fn))
+    return functools.update_wrapper(make(fn, open_block), fn)  # type: ignore[return-value]
+
+
+def _body_of(fn: Any) -> Any:
+    """The Python function that runs in the end: behind partials and ``__call__``."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if inspect.isroutine(fn):
+        return fn
+    return type(fn).__call__
+
+
+def _maker(body: Any) -> Callable[[Any, Open], Callable[..., Any]]:
+    if inspect.isasyncgenfunction(body):
+        return _async_generator
+    if inspect.iscoroutinefunction(body):
+        return _coroutine
+    if inspect.isgeneratorfunction(body):
+        return _generator
+    return _function
+
+
+def _function(fn: Any, open_block: Open) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        context = open_block()
+        if context is None:
+            return fn(*args, **kwargs)
+        attach(context)
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            close(context, error)
+            raise
+        if type(result) in _DEFERRED:
+            return _deferred(result, context)
+        close(context, None)
+        return result
+
+    return wrapper
+
+
+def _coroutine(fn: Any, open_block: Open) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        context = open_block()
+        if context is None:
+            return await fn(*args, **kwargs)
+        attach(context)
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            close(context, error)
+            raise
+        close(context, None)
+        return result
+
+    return wrapper
+
+
+def _generator(fn: Any, open_block: Open) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        context = open_block()
+        body = fn(*args, **kwargs)
+        return (yield from body if context is None else _drive(body, context))
+
+    if _is_iterable_coroutine(_body_of(fn)):
+        return types.coroutine(wrapper)
+    return wrapper
+
+
+def _is_iterable_coroutine(body: Any) -> bool:
+    code = getattr(body, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+
+
+def _drive(body: Generator[Any, Any, Any], context: Context) -> Generator[Any, Any, Any]:
+    steps = _Steps(context)
+    step, value = body.send, None
+    while True:
+        try:
+            item = steps.run(step, value)
+        except StopIteration as stop:
+            steps.end(None)
+            return stop.value
+        except BaseException as error:
+            steps.end(error)
+            raise
+        try:
+            value = yield item
+            step = body.send
+        except GeneratorExit as error:
+            returned = steps.closing(body.close, error)
+            if returned is not None:
+                return returned
+            raise
+        except BaseException as error:  # noqa: BLE001  it belongs to the body, whatever it is
+            step, value = body.throw, error
+
+
+def _async_generator(fn: Any, open_block: Open) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        context = open_block()
+        body = fn(*args, **kwargs)
+        steps = _Steps(context) if context is not None else _NO_STEPS
+        step, value = body.asend, None
+        while True:
+            try:
+                item = await steps.run_async(step, value)
+            except StopAsyncIteration:
+                steps.end(None)
+                return
+            except BaseException as error:
+                steps.end(error)
+                raise
+            try:
+                value = yield item
+                step = body.asend
+            except GeneratorExit as error:
+                await steps.closing_async(body.aclose, error)
+                raise
+            except BaseException as error:  # noqa: BLE001  it belongs to the body, whatever it is
+                step, value = body.athrow, error
+
+    return wrapper
+
+
+class _Steps:
+    """Runs the steps of one generator, each under the context that the step before left."""
+
+    __slots__ = ("_block_context", "_context")
+
+    def __init__(self, context: Context) -> None:
+        self._block_context = context
+        self._context = with_value(context, _STEP, self)
+
+    def run(self, step: Callable[..., Any], *value: Any) -> Any:
+        previous = get_current()
+        attach(self._context)
+        try:
+            return step(*value)
+        finally:
+            self._leave(previous)
+
+    async def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
+        previous = get_current()
+        attach(self._context)
+        try:
+            return await step(*value)
+        finally:
+            self._leave(previous)
+
+    def _leave(self, previous: Context) -> None:
+        # A step that is torn down by the garbage collector ends in a stranger's context.
+        now = get_current()
+        if now.get(_STEP) is self:
+            self._context = now
+            attach(previous)
+
+    def end(self, error: BaseException | None) -> None:
+        try:
+            end(self._block_context, error)
+        except Exception as failure:  # noqa: BLE001
+            _guard.swallow("close", failure)
+
+    def closing(self, close_body: Callable[[], Any], exit_: GeneratorExit) -> Any:
+        try:
+            returned = self.run(close_body)
+        except BaseException as error:
+            self.end(error)
+            raise
+        self.end(exit_)
+        return returned
+
+    async def closing_async(self, close_body: Callable[[], Any], exit_: GeneratorExit) -> None:
+        try:
+            await self.run_async(close_body)
+        except BaseException as error:
+            self.end(error)
+            raise
+        self.end(exit_)
+
+
+class _NoSteps:
+    """Steps of a generator for which no block was opened: straight through."""
+
+    async def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
+        return await step(*value)
+
+    def end(self, error: BaseException | None) -> None:
+        pass
+
+    async def closing_async(self, close_body: Callable[[], Any], exit_: GeneratorExit) -> None:
+        await close_body()
+
+
+_NO_STEPS: Final = _NoSteps()
+
+_DEFERRED: Final = {
+    types.CoroutineType: _coroutine,
+    types.GeneratorType: _generator,
+    types.AsyncGeneratorType: _async_generator,
+}
+"""What a plain function may hand back that has not run yet, and who drives it."""
+
+
+def _deferred(result: Any, context: Context) -> Any:
+    """The block goes on until the coroutine or generator that the function returned has run."""
+    leave(context)
+
+    def reopen() -> Context:
+        context[KEY].block.previous = get_current()  # type: ignore[attr-defined]
+        return context
+
+    return _DEFERRED[type(result)](lambda: result, reopen)()
+
+
+B = TypeVar("B", bound=Block)
+
+
+class Noun(Generic[B]):
+    """What ``touchpoint``, ``interaction``, ``journey`` and ``customer`` have in common.
+
+    The object is a description: every call and every entry opens a block of its own, so recursion,
+    threads and tasks can share it.
+    """
+
+    __slots__ = ("_entered", "_idle")
+
+    def __init__(self) -> None:
+        self._entered: dict[int, Context] = {}
+        self._idle = 0
+
+    def _open(self) -> Context | None:
+        raise NotImplementedError
+
+    def _handle(self, context: Context | None) -> B:
+        raise NotImplementedError
+
+    def __call__(self, fn: F) -> F:
+        """Decorate a function, coroutine, generator, async generator or method."""
+        return decorate(fn, self._open)
+
+    def __enter__(self) -> B:
+        context = self._open()
+        if context is None:
+            self._idle += 1
+        else:
+            self._entered[id(context[KEY])] = context
+            attach(context)
+        return self._handle(context)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        context = self._leaving()
+        if context is not None:
+            close(context, error)
+
+    async def __aenter__(self) -> B:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def _leaving(self) -> Context | None:
+        """The entry that is left now: the one that is current here, else the latest."""
+        context = self._entered.pop(id(get_current().get(KEY)), None)
+        if context is None and self._idle:
+            self._idle -= 1
+        elif context is None and self._entered:
+            _, context = self._entered.popitem()
+        return context

@@ -1,0 +1,95 @@
+"""Find what is wrong in a journey map, and where code says something else.
+
+The map is checked first. If CODE is given, its touchpoints, interactions and journeys are found
+without importing it, and compared with the map. Exits with 1 if there is an error.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cxtrace import _map_find
+from cxtrace._code_check import compare
+from cxtrace._code_scan import scan
+from cxtrace._map_lint import Finding, lint
+from cxtrace.exceptions import MapError
+from cxtrace.journey_map import JourneyMap
+
+EXAMPLE: Final = """\
+  cxtrace check                            the map that is found, alone
+  cxtrace check journeys.toml src/         the map and the code
+  cxtrace check --strict --ignore outside-journeys journeys.toml src/"""
+
+NO_MAP: Final = (
+    "no journey map is found; name one, or set CXTRACE_MAP or [tool.cxtrace] journey_map"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command understands."""
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="MAP or CODE",
+        type=Path,
+        help="first the map: .toml files, or a directory that holds some; without one it is found."
+        " Then files or directories of Python code",
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings fail the check too")
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="leave out the findings of a rule, named in brackets; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, print what is found, and give the exit code."""
+    missing = [str(path) for path in arguments.paths if not path.exists()]
+    if missing:
+        print(f"cxtrace check: no such file: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    maps, code = split(arguments.paths)
+    try:
+        journey_map = JourneyMap.find(maps or None)
+    except MapError as error:
+        findings = [Finding("map", "error", problem) for problem in error.problems]
+    else:
+        if journey_map is None:
+            print(f"cxtrace check: {NO_MAP}", file=sys.stderr)
+            return 2
+        findings = [*lint(journey_map), *(compare(journey_map, scan(code)) if code else ())]
+    findings = [finding for finding in findings if finding.rule not in arguments.ignore]
+    _print_json(findings) if arguments.json else _print_lines(findings)
+    failing = {"error", "warning"} if arguments.strict else {"error"}
+    return int(any(finding.level in failing for finding in findings))
+
+
+def split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell the paths of the map from those of the code.
+
+    The map comes first: one directory with ``.toml`` files, or any number of ``.toml`` files.
+    """
+    if paths and paths[0].is_dir() and _map_find.files(paths[0]):
+        return [paths[0]], list(paths[1:])
+    count = next((n for n, path in enumerate(paths) if path.suffix != ".toml"), len(paths))
+    return list(paths[:count]), list(paths[count:])
+
+
+def _print_json(findings: Sequence[Finding]) -> None:
+    print(json.dumps([finding.to_dict() for finding in findings], indent=2, ensure_ascii=False))
+
+
+def _print_lines(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(f"{finding.level}: {finding.problem} [{finding.rule}]")
+    counts = Counter(finding.level for finding in findings)
+    words = [f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items()]
+    print(", ".join(words) or "nothing found")

@@ -1,0 +1,293 @@
+"""What is true now: one immutable value under one OpenTelemetry key, and one request scope.
+
+The value travels wherever OpenTelemetry's context travels. The scope is the one mutable thing in
+it: every context of a request refers to the same scope, copied contexts too, so that an identity
+found late in a thread reaches the spans that are open in the request.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import field, frozen
+from opentelemetry.context import Context, attach, create_key, get_current
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
+
+from cxtrace import _guard
+from cxtrace import attributes as names
+
+if TYPE_CHECKING:
+    from cxtrace.attributes import Consent, CustomerKind
+
+KEY: Final = create_key("cxtrace")
+"""The one key of ours in an OpenTelemetry context."""
+
+(SPAN_KEY,) = set_span_in_context(INVALID_SPAN, Context())
+"""OpenTelemetry's key of the current span, learnt through its public functions."""
+
+MAX_OPEN_SPANS: Final = 1_000
+"""Open spans that one request scope remembers for ``identify``; later ones are only counted."""
+
+_put = dict.__setitem__
+_NO_TAGS: Final[Mapping[str, str]] = {}
+
+
+class Block:
+    """A stretch of code under one context: a touchpoint, interaction, journey or customer block."""
+
+    __slots__ = ("ended", "previous")
+
+    def __init__(self, previous: Context) -> None:
+        self.previous = previous
+        self.ended = False
+
+    def end(self, error: BaseException | None) -> None:
+        """Close the block; ``error`` is what flew out of it."""
+        self.ended = True
+
+
+@frozen
+class Identity:
+    """Who the customer is, as far as it may leave the process.
+
+    Attributes:
+        consent: State of the consent under which spans are tagged.
+        linkable: Whether consent allows the pseudonym and the journey id.
+        tags: Stamped on every span: the pseudonym, or nothing.
+        details: Set on touchpoint spans as well: kind, segment, key id, consent.
+    """
+
+    consent: "Consent" = "unknown"
+    kind: "CustomerKind | None" = None
+    pseudonym: str | None = None
+    key_id: str | None = None
+    segment: str | None = None
+    linkable: bool = True
+    tags: Mapping[str, str] = field(init=False, repr=False, eq=False)
+    details: Mapping[str, str] = field(init=False, repr=False, eq=False)
+
+    @tags.default
+    def _make_tags(self) -> Mapping[str, str]:
+        if self.pseudonym is None or not self.linkable:
+            return _NO_TAGS
+        return {names.CUSTOMER_PSEUDONYM: self.pseudonym}
+
+    @details.default
+    def _make_details(self) -> Mapping[str, str]:
+        found = {
+            names.CUSTOMER_KEY_ID: self.key_id if self.tags else None,
+            names.CUSTOMER_KIND: self.kind,
+            names.CUSTOMER_SEGMENT: self.segment,
+            names.CONSENT_STATE: self.consent,
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+class RequestScope:
+    """What one request knows about its customer, and the spans still open in it."""
+
+    __slots__ = ("_open", "_parent", "_touchpoints", "identity", "origin")
+
+    def __init__(self, identity: Identity, parent: "RequestScope | None" = None) -> None:
+        self.identity = identity
+        self.origin: SpanContext | None = None
+        self._parent = parent
+        self._open: dict[int, Span] = {}
+        self._touchpoints: dict[int, Span] = {}
+
+    def adopt(self, span_id: int, span: Span) -> bool:
+        """Remember an open span of anyone, so that a late identity reaches it."""
+        return _remember(self._open, span_id, span)
+
+    def adopt_touchpoint(self, span_id: int, span: Span) -> bool:
+        """Remember an open span of ours: it gets the details of a late identity as well."""
+        return _remember(self._touchpoints, span_id, span)
+
+    def release(self, span_id: int) -> None:
+        """Forget a span that has ended."""
+        self._open.pop(span_id, None)
+        self._touchpoints.pop(span_id, None)
+
+    def take_origin(self) -> "SpanContext | None":
+        """The caller's span that we did not continue, once: the first touchpoint links to it."""
+        origin, self.origin = self.origin, None
+        return origin
+
+    def identify(self, identity: Identity) -> None:
+        """Take the identity and write it to the open spans.
+
+        Enclosing scopes in which nobody is known yet take it too: a customer who logs in inside
+        a block for an anonymous visitor is known to the whole request.
+        """
+        # Identity first, spans second: a span that starts in between sees the identity itself.
+        self.identity = identity
+        _write(self._open, identity.tags)
+        _write(self._touchpoints, {**identity.details, **identity.tags})
+        if self._parent is not None and self._parent.identity.pseudonym is None:
+            self._parent.identify(identity)
+
+
+def _write(spans: dict[int, Span], tags: Mapping[str, str]) -> None:
+    for span in spans.copy().values():
+        if span.is_recording():
+            span.set_attributes(tags)
+
+
+def _remember(spans: dict[int, Span], span_id: int, span: Span) -> bool:
+    if len(spans) >= MAX_OPEN_SPANS:
+        _guard.count("scope.spans_not_remembered")
+        return False
+    spans[span_id] = span
+    return True
+
+
+@frozen
+class Journey:
+    """One customer on the way through one journey."""
+
+    name: str
+    id: str
+    route: str | None = None
+    named: Mapping[str, str] = field(init=False, repr=False, eq=False)
+    linked: Mapping[str, str] = field(init=False, repr=False, eq=False)
+
+    @named.default
+    def _make_named(self) -> Mapping[str, str]:
+        return {names.JOURNEY_NAME: self.name}
+
+    @linked.default
+    def _make_linked(self) -> Mapping[str, str]:
+        # A calling service that may not tell the id still tells the name.
+        return {**self.named, names.JOURNEY_ID: self.id} if self.id else self.named
+
+
+@frozen
+class Place:
+    """Where in the journey we are: the touchpoint with its stage and its owning function."""
+
+    touchpoint: str
+    stage: str | None = None
+    owner: str | None = None
+    tags: Mapping[str, str] = field(init=False, repr=False, eq=False)
+
+    @tags.default
+    def _make_tags(self) -> Mapping[str, str]:
+        found = {
+            names.TOUCHPOINT_NAME: self.touchpoint,
+            names.STAGE_NAME: self.stage,
+            names.OWNER_FUNCTION: self.owner,
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+@frozen(eq=False)
+class CXContext:
+    """The customer's experience at this point of the code.
+
+    Attributes:
+        journey: The journey the customer is on, or None.
+        place: The touchpoint the customer is at, here or in the calling service, or None.
+        interaction: Name of the micro-interaction, or None.
+    """
+
+    scope: RequestScope = field(repr=False)
+    journey: Journey | None = None
+    place: Place | None = None
+    interaction: str | None = None
+    block: Block | None = field(default=None, repr=False)
+    handle: Any = field(default=None, repr=False)
+
+    @property
+    def identity(self) -> Identity:
+        """Who the customer is, as known by now in this request."""
+        return self.scope.identity
+
+    def tags(self) -> dict[str, str]:
+        """The attributes that every span gets under this context."""
+        identity = self.scope.identity
+        found: dict[str, str] = {}
+        if self.place is not None:
+            found.update(self.place.tags)
+        if self.journey is not None:
+            found.update(self.journey.linked if identity.linkable else self.journey.named)
+        found.update(identity.tags)
+        return found
+
+
+def cx_of(context: Context) -> CXContext | None:
+    """Our value in an OpenTelemetry context."""
+    return context.get(KEY)  # type: ignore[return-value]
+
+
+def current_context() -> CXContext | None:
+    """What is known about the customer's experience here, or None outside of any."""
+    return cx_of(get_current())
+
+
+def with_cx(context: Context, cx: CXContext) -> Context:
+    """A copy of ``context`` that holds ``cx``."""
+    copy = Context(context)
+    _put(copy, KEY, cx)
+    return copy
+
+
+def with_cx_and_span(context: Context, cx: CXContext, span: Span) -> Context:
+    """A copy of ``context`` that holds ``cx`` and makes ``span`` the current one."""
+    copy = Context(context)
+    _put(copy, KEY, cx)
+    _put(copy, SPAN_KEY, span)
+    return copy
+
+
+def with_value(context: Context, key: str, value: object) -> Context:
+    """A copy of ``context`` with one more value."""
+    copy = Context(context)
+    _put(copy, key, value)
+    return copy
+
+
+def leave(context: Context) -> None:
+    """Undo the attachment of ``context``, and nothing else.
+
+    OpenTelemetry's ``detach`` logs an error when blocks close in another order or task than they
+    were opened in. So no token is kept: what was current before comes back only if ``context`` is
+    what is current now. What the host attached in the block, and left, stays.
+    """
+    now = get_current()
+    if now is context:
+        attach(_before(context))
+    elif now.get(KEY) is context[KEY]:
+        attach(_without(context, now))
+
+
+def _before(context: Context) -> Context:
+    """What was current before ``context``, passing over blocks that have been closed already."""
+    block = context[KEY].block  # type: ignore[attr-defined]
+    earlier: Context = block.previous
+    cx = cx_of(earlier)
+    while cx is not None and cx.block is not None and cx.block.ended:
+        earlier = cx.block.previous
+        cx = cx_of(earlier)
+    return earlier
+
+
+def _without(context: Context, now: Context) -> Context:
+    before = _before(context)
+    copy = Context(now)
+    if copy.get(SPAN_KEY) is context.get(SPAN_KEY):
+        _restore(copy, SPAN_KEY, before)
+    _restore(copy, KEY, before)
+    return copy
+
+
+def _restore(copy: Context, key: str, previous: Context) -> None:
+    if key in previous:
+        _put(copy, key, previous[key])
+    else:
+        dict.pop(copy, key, None)
+
+
+def without_ours(context: Context) -> Context:
+    """A copy of ``context`` without anything of ours: what a forked child starts with."""
+    copy = Context(context)
+    dict.pop(copy, KEY, None)
+    return copy

@@ -1,0 +1,192 @@
+"""The journey map: what a company plans its customers to experience, as a file that services run.
+
+A map is one TOML file or many. Load it, look things up, write it out again::
+
+    from cxtrace.journey_map import JourneyMap
+
+    shop = JourneyMap.load("journeys.toml")
+    shop.touchpoints["checkout.pay"].owner
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import attrs
+
+from cxtrace import _map_dump, _map_find, _map_source
+from cxtrace._map_merge import merge
+from cxtrace._map_schema import SCHEMA, json_schema
+from cxtrace._model import Function, Journey, Place, Promise, Stage, Touchpoint
+from cxtrace.exceptions import MapError, Problem
+
+__all__ = ["JourneyMap", "json_schema"]
+
+_T = TypeVar("_T")
+
+
+def _read_only(value: Mapping[str, _T]) -> Mapping[str, _T]:
+    return MappingProxyType(dict(value))
+
+
+def _named(**options: Any) -> Any:
+    return attrs.field(factory=dict, converter=_read_only, hash=False, **options)
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class JourneyMap:
+    """Everything that the files of a map say, merged and checked."""
+
+    name: str
+    context: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """Keys of ``cx.context`` that code may set."""
+    functions: Mapping[str, Function] = _named()
+    stages: Mapping[str, Stage] = _named()
+    promises: Mapping[str, Promise] = _named()
+    touchpoints: Mapping[str, Touchpoint] = _named()
+    journeys: Mapping[str, Journey] = _named()
+    places: Mapping[tuple[str, str], Place] = attrs.field(factory=dict, eq=False)
+    """Where each definition is, by top-level key and name, as in ``("touchpoint", "cart.add")``."""
+    version: str = attrs.field()
+    """As the map says, or a digest of what it says."""
+
+    @version.default
+    def _digest(self) -> str:
+        document = {key: value for key, value in self._document().items() if key != "version"}
+        ordered = {key: _sorted(value) for key, value in document.items()}
+        return "sha256:" + hashlib.sha256(_map_dump.toml(ordered).encode()).hexdigest()[:12]
+
+    def __repr__(self) -> str:
+        return (
+            f"<JourneyMap {self.name} {self.version}: {len(self.stages)} stages,"
+            f" {len(self.touchpoints)} touchpoints, {len(self.journeys)} journeys>"
+        )
+
+    @classmethod
+    def load(cls, *paths: str | os.PathLike[str]) -> "JourneyMap":
+        """Read a map from files, or from directories that hold ``*.toml`` files.
+
+        Hidden files and ``pyproject.toml`` in a directory are passed over.
+
+        Raises:
+            MapError: Something is wrong; it lists every problem of every file.
+        """
+        problems: list[Problem] = []
+        if not paths:
+            message = "no file is given; name one, such as journeys.toml"
+            problems.append(Problem("the journey map", 0, "", message))
+        contents: dict[str, bytes] = {}
+        for path in map(Path, paths):
+            found = _map_find.files(path)
+            if not found:
+                message = "the directory holds no map; put a .toml file into it"
+                problems.append(Problem(str(path), 0, "", message))
+            for file in found:
+                _read_file(file, contents, problems)
+        return cls._parse(contents, problems)
+
+    @classmethod
+    def loads(cls, text: str, name: str = "<string>") -> "JourneyMap":
+        """Read a map from a text, calling it ``name`` in messages.
+
+        Raises:
+            MapError: Something is wrong; it lists every problem.
+        """
+        return cls._parse({name: text.encode("utf-8", "surrogatepass")}, [])
+
+    @classmethod
+    def _parse(cls, contents: Mapping[str, bytes], problems: list[Problem]) -> "JourneyMap":
+        parsed = [_parse_file(name, raw, problems) for name, raw in contents.items()]
+        sources = [source for source in parsed if source is not None]
+        fields = merge(sources, problems)
+        if problems:
+            raise MapError(sorted(problems, key=_reading_order(contents)))
+        return cls(**fields)
+
+    @classmethod
+    def find(
+        cls,
+        explicit: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        start: str | os.PathLike[str] = ".",
+    ) -> "JourneyMap | None":
+        """Load the map from the first of these that names one; ``None`` if none does.
+
+        1. ``explicit``: a path or several.
+        2. ``CXTRACE_MAP``: paths, separated as in ``PATH``.
+        3. ``journey_map`` under ``[tool.cxtrace]`` in the nearest ``pyproject.toml`` at or above
+           ``start``: a path or an array of paths, relative to that file.
+        4. Entry points of installed packages in the group ``cxtrace.journey_maps``, merged. The
+           value is ``package:file.toml``, a file inside the package; nothing is imported::
+
+               [project.entry-points."cxtrace.journey_maps"]
+               checkout = "shop_checkout:journeys.toml"
+
+        Raises:
+            MapError: A map is named and something is wrong with it.
+        """
+        paths = _map_find.locate(explicit, environ, Path(start))
+        return None if paths is None else cls.load(*paths)
+
+    def dump(self) -> str:
+        """The map as the text of one TOML file; ``JourneyMap.loads`` gives an equal map.
+
+        A version that is a digest is left out, so that the digest follows later changes.
+        """
+        document = self._document()
+        if self.version == self._digest():
+            del document["version"]
+        return _map_dump.toml(document)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The map as plain data of the form of its file, for JSON."""
+        return self._document()
+
+    def _document(self) -> dict[str, Any]:
+        functions = {n: _map_dump.unnamed(f, "name") for n, f in self.functions.items()}
+        promises = {n: _map_dump.unnamed(p, "id") for n, p in self.promises.items()}
+        document = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "version": getattr(self, "version", None),
+            "context": list(self.context),
+            "functions": functions,
+            "stage": [_map_dump.record(stage) for stage in self.stages.values()],
+            "promise": promises,
+            "touchpoint": [_map_dump.record(item) for item in self.touchpoints.values()],
+            "journey": [_map_dump.record(journey) for journey in self.journeys.values()],
+        }
+        return {key: value for key, value in document.items() if value not in (None, [], {})}
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dict(sorted(value.items()))
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return sorted(value, key=lambda item: str(item["name"]))
+    return value
+
+
+def _reading_order(contents: Mapping[str, bytes]) -> Any:
+    order = {name: number for number, name in enumerate(contents)}
+    return lambda problem: (order.get(problem.file, -1), problem.line)
+
+
+def _read_file(file: Path, contents: dict[str, bytes], problems: list[Problem]) -> None:
+    try:
+        contents[str(file)] = file.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"cannot be read ({reason}); check the path"
+        problems.append(Problem(str(file), 0, "", message))
+
+
+def _parse_file(name: str, raw: bytes, problems: list[Problem]) -> _map_source.Source | None:
+    try:
+        return _map_source.read(name, raw)
+    except MapError as error:
+        problems.extend(error.problems)
+        return None

@@ -1,0 +1,1 @@
+"""What a platform team takes away: files for the tools that it runs already."""

@@ -1,0 +1,77 @@
+"""Stamp the context on every span that starts under it, whoever makes it."""
+
+import threading
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from cxtrace import _guard
+from cxtrace._span import LeanSpan
+from cxtrace.context import KEY, CXContext, RequestScope
+
+MAX_WATCHED: int = 10_000
+"""Open spans of others that late identity can reach, over all requests."""
+
+
+class StampProcessor(SpanProcessor):
+    """Puts the six tags of the context on each span that starts, except where it has them already.
+
+    Also remembers which spans are open in a request, so that ``identify()`` reaches them. Spans of
+    cxtrace itself have their tags from birth.
+    """
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._lock = threading.Lock()
+        self._watched: dict[int, RequestScope] = {}
+
+    @property
+    def ended(self) -> int:
+        """Sampled spans that have ended: what the exporters should get."""
+        return self._ended
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Stamp the span; an error of ours never reaches the host."""
+        if isinstance(span, LeanSpan):
+            return
+        try:
+            context = get_current() if parent_context is None else parent_context
+            cx = context.get(KEY)
+            if cx is not None:
+                self._stamp(span, cx)  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("stamp.on_start", error)
+
+    def _stamp(self, span: Span, cx: CXContext) -> None:
+        scope = cx.scope
+        span_id = span.get_span_context().span_id
+        # First remember, then read the identity: one that arrives in between is not missed.
+        if len(self._watched) < MAX_WATCHED and scope.adopt(span_id, span):
+            self._watched[span_id] = scope
+        tags = cx.tags()
+        present = span.attributes
+        if present:
+            tags = {key: value for key, value in tags.items() if key not in present}
+        span.set_attributes(tags)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Forget the span; an error of ours never reaches the host."""
+        try:
+            identity = span.get_span_context()
+            if identity is None:
+                return
+            if identity.trace_flags.sampled:
+                with self._lock:
+                    self._ended += 1
+            scope = self._watched.pop(identity.span_id, None)
+            if scope is not None:
+                scope.release(identity.span_id)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("stamp.on_end", error)
+
+    def shutdown(self) -> None:
+        """Nothing to close."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held back."""
+        return True

@@ -1,0 +1,224 @@
+"""The propagator with its trust boundary: what comes in is checked, what goes out goes to us.
+
+Use it after the standard ones: ``OTEL_PROPAGATORS=tracecontext,baggage,cxtrace``.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Final, get_args
+
+from opentelemetry import baggage
+from opentelemetry.context import Context, get_current
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    get_current_span,
+    set_span_in_context,
+)
+
+from cxtrace import _baggage, _destination, _guard, _runtime
+from cxtrace import attributes as names
+from cxtrace.context import (
+    CXContext,
+    Identity,
+    Journey,
+    Place,
+    RequestScope,
+    cx_of,
+    with_cx,
+)
+
+HEADER: Final = "baggage"
+
+_OUTBOUND: Final = (SpanKind.CLIENT, SpanKind.PRODUCER)
+_CONSENTS: Final = frozenset(get_args(names.Consent))
+
+
+class CXPropagator(TextMapPropagator):
+    """Carries the journey in signed ``baggage`` members, to hosts that are ours and from them.
+
+    Inbound, members of the ``cx.`` and ``enduser.`` name spaces count only with a fresh signature
+    of our key; else they are dropped and counted. Outbound, they go only where the current client
+    span says that the host is ours. Members of others stay as they are.
+    """
+
+    @property
+    def fields(self) -> set[str]:
+        """The header that this propagator writes."""
+        return {HEADER}
+
+    def extract(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,
+    ) -> Context:
+        """The context of a request that comes in. Never raises."""
+        context = Context() if context is None else context
+        try:
+            return _extract(getter.get(carrier, HEADER), context)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("extract", error)
+            return context
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        """Write our members for a request that goes out, if it goes to us. Never raises."""
+        try:
+            _inject(carrier, get_current() if context is None else context, setter)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("inject", error)
+
+
+def _extract(values: Iterable[str] | None, context: Context) -> Context:
+    runtime = _runtime.current
+    members = None if values is None else _trusted(",".join(values), runtime)
+    context = _without_baggage_of_ours(context)
+    scope = RequestScope(_identity_of(members) if members else runtime.anonymous)
+    if members is None and runtime.public_endpoint:
+        context = _broken_off(context, scope)
+    members = members or {}
+    return with_cx(context, CXContext(scope, _journey_of(members), _place_of(members)))
+
+
+def _trusted(text: str, runtime: _runtime.Runtime) -> dict[str, str] | None:
+    """The members that may set tags, or None where the sender did not prove to be one of us."""
+    if len(text) > _baggage.MAX_HEADER_BYTES:
+        _refuse("oversized")
+        return None
+    header = _baggage.parse(text)
+    if not header.ours:
+        return None
+    if header.repeated:
+        _refuse("repeated")
+        return None
+    if runtime.trust_inbound == "never":
+        _refuse("never_trusted")
+        return None
+    if runtime.trust_inbound == "signed":
+        fault = _baggage.fault(header.ours, _runtime.key(), time.time())
+        if fault is not None:
+            _refuse(fault)
+            return None
+    return _baggage.acceptable(header.ours)
+
+
+def _refuse(why: str) -> None:
+    _guard.count(f"baggage.{why}")
+    if why == "other_key":
+        _guard.warn_once(
+            "baggage.other_key",
+            "cxtrace: a request carries a journey signed with another key, which is ignored. "
+            "Give every service the same CXTRACE_KEY",
+        )
+
+
+def _without_baggage_of_ours(context: Context) -> Context:
+    for key in baggage.get_all(context):
+        if _baggage.is_ours(key):
+            context = baggage.remove_baggage(key, context)
+    return context
+
+
+def _broken_off(context: Context, scope: RequestScope) -> Context:
+    remote = get_current_span(context).get_span_context()
+    if not remote.is_valid or not remote.is_remote:
+        return context
+    scope.origin = remote
+    return set_span_in_context(INVALID_SPAN, context)
+
+
+def _identity_of(members: Mapping[str, str]) -> Identity:
+    consent: Any = members.get(names.CONSENT_STATE)
+    if consent not in _CONSENTS:
+        consent = "unknown"
+    pseudonym = members.get(names.CUSTOMER_PSEUDONYM)
+    return Identity(
+        consent=consent,
+        pseudonym=pseudonym,
+        key_id=None if pseudonym is None else _runtime.key().key_id,
+        linkable=_runtime.is_linkable(consent),
+    )
+
+
+def _journey_of(members: Mapping[str, str]) -> Journey | None:
+    name = members.get(names.JOURNEY_NAME)
+    return None if name is None else Journey(name, members.get(names.JOURNEY_ID, ""))
+
+
+def _place_of(members: Mapping[str, str]) -> Place | None:
+    touchpoint = members.get(names.TOUCHPOINT_NAME)
+    if touchpoint is None:
+        return None
+    return Place(touchpoint, members.get(names.STAGE_NAME), members.get(names.OWNER_FUNCTION))
+
+
+def _inject(carrier: Any, context: Context, setter: Setter[Any]) -> None:
+    existing = _existing(carrier)
+    header = _baggage.parse(existing) if existing else None
+    ours = _outbound(context)
+    if ours is None and (header is None or not header.ours):
+        return
+    parts = [] if header is None else list(header.others)
+    if ours is not None and _fits(parts, ours):
+        parts.append(ours)
+    if parts:
+        setter.set(carrier, HEADER, ",".join(parts))
+    elif isinstance(carrier, MutableMapping):
+        del carrier[HEADER]
+
+
+def _existing(carrier: Any) -> str | None:
+    """What another propagator has written before us, or a redirect has carried along."""
+    found = carrier.get(HEADER) if isinstance(carrier, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+def _fits(others: list[str], ours: str) -> bool:
+    total = sum(map(len, others)) + len(others) + len(ours)
+    if len(ours) <= _baggage.MAX_BYTES and total <= _baggage.MAX_HEADER_BYTES:
+        return True
+    _guard.count("baggage.no_room")
+    return False
+
+
+def _outbound(context: Context) -> str | None:
+    cx = cx_of(context)
+    if cx is None or (cx.journey is None and cx.place is None):
+        return None
+    runtime = _runtime.current
+    ours = _goes_to_us(get_current_span(context), runtime)
+    if ours is None and runtime.unknown_destination == "names":
+        allowed: tuple[str, ...] = _baggage.NAMES
+    elif ours:
+        allowed = _baggage.NAMES + _baggage.IDS
+    else:
+        _guard.count(
+            "baggage.not_sent_to_strangers" if ours is False else "baggage.not_sent_blindly"
+        )
+        return None
+    found = {names.CONSENT_STATE: cx.identity.consent, **cx.tags()}
+    members = {key: found[key] for key in allowed if key in found}
+    return _baggage.signed(members, _runtime.key(), time.time())
+
+
+def _goes_to_us(span: Span, runtime: _runtime.Runtime) -> bool | None:
+    known = getattr(span.get_span_context().trace_state, "goes_to_us", None)
+    if known is not None or not span.is_recording():
+        return known
+    if getattr(span, "kind", None) not in _OUTBOUND:
+        return None
+    return _destination.is_ours(getattr(span, "attributes", None) or {}, runtime.trusted_hosts)

@@ -1,0 +1,63 @@
+"""The sampler around the sampler: it tells the propagator where an unsampled request goes."""
+
+from collections.abc import Sequence
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
+
+from cxtrace import _destination, _runtime
+
+_OUTBOUND = (SpanKind.CLIENT, SpanKind.PRODUCER)
+
+
+class DestinationState(TraceState):
+    """A trace state that knows, in this process only, whether the request goes to us.
+
+    A span that is not sampled keeps no attributes, so the propagator could not tell its
+    destination. The sampler sees them, and the trace state is what it can hand on.
+    """
+
+    goes_to_us: bool | None = None
+
+
+class DestinationSampler(Sampler):
+    """Decides as ``inner`` does, and remembers the destination of the requests it drops."""
+
+    def __init__(self, inner: Sampler) -> None:
+        self._inner = inner
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """The decision of ``inner``."""
+        result = self._inner.should_sample(
+            parent_context, trace_id, name, kind, attributes, links, trace_state
+        )
+        if result.decision is not Decision.DROP:
+            return result
+        if kind in _OUTBOUND or isinstance(result.trace_state, DestinationState):
+            result.trace_state = _remembering(result.trace_state, kind, attributes)
+        return result
+
+    def get_description(self) -> str:
+        """What ``inner`` says."""
+        return self._inner.get_description()
+
+
+def _remembering(
+    state: TraceState | None, kind: SpanKind | None, attributes: Attributes
+) -> DestinationState:
+    remembered = DestinationState(list(state.items()) if state else None)
+    if kind in _OUTBOUND:
+        trusted = _runtime.current.trusted_hosts
+        remembered.goes_to_us = _destination.is_ours(attributes or {}, trusted)
+    return remembered

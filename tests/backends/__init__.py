@@ -1,0 +1,1 @@
+"""Tests against real backends, built by `tools/backends/build`."""

@@ -1,0 +1,793 @@
+"""Exporters against real listeners and real files: what arrives, and what may go wrong."""
+
+import http.server
+import importlib
+import json
+import logging
+import os
+import re
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped,unused-ignore]
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from cxtrace import exporters
+from cxtrace.exceptions import ConfigurationError
+from cxtrace.exporters import (
+    CountingExporter,
+    FileSpanExporter,
+    RecordedSpan,
+    Recording,
+    TreeExporter,
+    otlp_exporter,
+    read_spans,
+    span_exporter,
+)
+
+SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
+
+
+@pytest.fixture(autouse=True)
+def no_otel_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of the machine out of the tests."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+
+
+def made_spans(count: int = 1, **more: Any) -> tuple[ReadableSpan, ...]:
+    """Make finished spans with a private provider; the first is the parent of the others."""
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(resource=Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    tracer = provider.get_tracer("test", "1")
+    with tracer.start_as_current_span("root", **more):
+        for number in range(1, count):
+            tracer.start_span(f"child {number}").end()
+    return memory.get_finished_spans()
+
+
+def sent(exporter: SpanExporter) -> SpanExportResult:
+    """Export one span and shut the exporter down."""
+    try:
+        return exporter.export(made_spans())
+    finally:
+        exporter.shutdown()
+
+
+# OTLP, over the wire
+
+
+class Collector:
+    """What a listener has received."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.paths: list[str] = []
+        self.requests: list[ExportTraceServiceRequest] = []
+
+    @property
+    def span_names(self) -> list[str]:
+        return [
+            span.name
+            for request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+@pytest.fixture
+def http_collector() -> Iterator[Collector]:
+    """Listen for OTLP over HTTP."""
+    collector = Collector()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.paths.append(self.path)
+            collector.requests.append(ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        collector.address = f"127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield collector
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def grpc_collector() -> Iterator[Collector]:
+    """Listen for OTLP over gRPC, without TLS."""
+    collector = Collector()
+
+    class Servicer(TraceServiceServicer):
+        def Export(  # noqa: N802
+            self, request: ExportTraceServiceRequest, context: Any
+        ) -> Any:
+            collector.requests.append(request)
+            return ExportTraceServiceResponse()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        server = grpc.server(pool)
+        add_TraceServiceServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
+        collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        yield collector
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/v1/traces", "/otlp"])
+def test_http_endpoint_is_a_base(http_collector: Collector, tail: str) -> None:
+    """Trap 24: the ``endpoint`` argument is a base for HTTP too; /v1/traces is added once."""
+    exporter = otlp_exporter("http/protobuf", f"http://{http_collector.address}{tail}")
+
+    assert sent(exporter) is SUCCESS
+    assert http_collector.paths == ["/otlp/v1/traces" if tail == "/otlp" else "/v1/traces"]
+    assert http_collector.span_names == ["root"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "path"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "/tenant/v1/traces"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "/tenant"),
+    ],
+)
+def test_http_endpoint_variables(
+    http_collector: Collector, variable: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 24: the general variable is a base, that of traces is the address itself."""
+    monkeypatch.setenv(variable, f"http://{http_collector.address}/tenant")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+
+    assert sent(otlp_exporter()) is SUCCESS
+    assert http_collector.paths == [path]
+
+
+def test_grpc_endpoint(grpc_collector: Collector) -> None:
+    """The same base reaches a gRPC listener in clear text, because it says http."""
+    exporter = otlp_exporter("grpc", f"http://{grpc_collector.address}")
+
+    assert sent(exporter) is SUCCESS
+    assert grpc_collector.span_names == ["root"]
+
+
+def test_grpc_is_the_default_protocol(
+    grpc_collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a protocol it is gRPC, as in OpenTelemetry Python; empty variables count as unset."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", " ")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{grpc_collector.address}")
+
+    assert sent(span_exporter("otlp")) is SUCCESS
+    assert grpc_collector.span_names == ["root"]
+
+
+def test_the_variable_of_traces_wins(
+    http_collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variables of traces win over the general ones, and arguments over both."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+
+    assert sent(otlp_exporter(endpoint=f"http://{http_collector.address}")) is SUCCESS
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize("endpoint", ["collector:4317", "10.0.0.1:4317", "grpc://collector:4317"])
+def test_an_endpoint_without_scheme(protocol: str, endpoint: str) -> None:
+    """Trap 23: ``collector:4317`` would silently turn TLS on, so we ask for http or https."""
+    host = endpoint.removeprefix("grpc://")
+
+    with pytest.raises(ConfigurationError, match=re.escape(f"write http://{host}, or https://")):
+        otlp_exporter(protocol, endpoint)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    "variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+)
+def test_a_variable_without_scheme(
+    protocol: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 23: the message names the variable that has no scheme."""
+    monkeypatch.setenv(variable, "collector:4317")
+
+    with pytest.raises(
+        ConfigurationError, match=f"{variable}='collector:4317' .* http://collector"
+    ):
+        otlp_exporter(protocol)
+
+
+def test_insecure_settles_the_scheme(
+    grpc_collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 23 has an exit in OpenTelemetry's own terms: OTEL_EXPORTER_OTLP_INSECURE, for gRPC."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", "true")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", grpc_collector.address)
+
+    assert sent(otlp_exporter("grpc")) is SUCCESS
+    with pytest.raises(ConfigurationError, match="http://"):
+        otlp_exporter("http/protobuf")
+
+
+STOCK = {
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+}
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what the stock exporter is built with, instead of building it."""
+    arguments: dict[str, Any] = {}
+    for module in STOCK.values():
+        monkeypatch.setattr(
+            importlib.import_module(module),
+            "OTLPSpanExporter",
+            lambda **given: arguments.update(given),
+        )
+    return arguments
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoint"),
+    [("grpc", "http://localhost:4317"), ("http/protobuf", "http://localhost:4318/v1/traces")],
+)
+def test_default_endpoints(protocol: str, endpoint: str, handed: dict[str, Any]) -> None:
+    """Without an endpoint it is localhost, on the port and path of the protocol."""
+    otlp_exporter(protocol)
+
+    assert handed["endpoint"] == endpoint
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("http/json", "http/protobuf"), ("gprc", "grpc"), ("http", "http/protobuf")],
+)
+def test_an_unknown_protocol(given: str, meant: str) -> None:
+    """A protocol that does not exist is refused, with the one that was meant."""
+    with pytest.raises(ConfigurationError, match=f"did you mean '{meant}'"):
+        otlp_exporter(given)
+
+
+def test_a_protocol_like_no_other() -> None:
+    """Where nothing is close, the message lists what there is."""
+    with pytest.raises(ConfigurationError, match="'§': known: grpc, http/protobuf"):
+        otlp_exporter("§")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    ("environment", "seconds"),
+    [
+        ({}, 2.0),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "7.5"}, 7.5),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "7", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "3"}, 3.0),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": ""}, 2.0),
+    ],
+)
+def test_timeout(
+    protocol: str,
+    environment: dict[str, str],
+    seconds: float,
+    handed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two seconds, unless the environment says otherwise."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    otlp_exporter(protocol)
+
+    assert handed["timeout"] == seconds
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_the_unit_of_the_timeout(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Collector that accepts and never answers holds an export for as many seconds as said.
+
+    Older exporters then raise, hence the counting one around it, as it is in real use.
+    """
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        exporter = otlp_exporter(protocol, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begin = time.monotonic()
+
+        assert sent(CountingExporter(exporter)) is FAILURE
+        assert 0.2 < time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize("value", ["2s", "0", "-1", "nan", "inf"])
+def test_a_timeout_that_is_none(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout that is no number of seconds is refused by the name of its variable."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", value)
+
+    with pytest.raises(ConfigurationError, match=f"OTEL_EXPORTER_OTLP_TIMEOUT='{value}'"):
+        otlp_exporter()
+
+
+def test_a_timeout_argument_that_is_none() -> None:
+    """The argument is held to the same rule."""
+    with pytest.raises(ConfigurationError, match="timeout=-1"):
+        otlp_exporter(timeout=-1)
+
+
+def test_exporters_are_imported_when_used() -> None:
+    """Importing the module loads neither gRPC, requests nor protobuf."""
+    code = (
+        "import sys, cxtrace.exporters\n"
+        "print([name for name in ('grpc', 'requests', 'google.protobuf') if name in sys.modules])"
+    )
+
+    assert run_python(code).strip() == "[]"
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """Run code in another process, with the modules of this one."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+# Files
+
+
+def test_a_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    """What was exported comes back: identifiers, times, attributes of every type, events, links."""
+    path = tmp_path / "deep" / "folder" / "spans.jsonl"
+    attributes: dict[str, Any] = {
+        "text": "Köln\n",
+        "flag": True,
+        "big": 2**53 + 1,
+        "share": 0.25,
+        "many": ["a", "b"],
+    }
+    there = SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(1))
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(resource=Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    with provider.get_tracer("test").start_as_current_span(
+        "pay", kind=SpanKind.SERVER, attributes=attributes, links=[Link(there)]
+    ) as span:
+        span.add_event("cx.friction", {"cx.friction.type": "slow"}, timestamp=7)
+        span.set_status(Status(StatusCode.ERROR))
+        provider.get_tracer("test").start_span("child").end()
+    exporter = FileSpanExporter(path)
+
+    assert exporter.export(memory.get_finished_spans()) is SUCCESS
+    assert exporter.force_flush() is True
+
+    child, parent = read_spans(path)
+    source = memory.get_finished_spans()[1]
+    assert child.parent_id == parent.span_id == f"{source.context.span_id:016x}"
+    assert parent == RecordedSpan(
+        trace_id=f"{source.context.trace_id:032x}",
+        span_id=parent.span_id,
+        name="pay",
+        start_ns=source.start_time or 0,
+        end_ns=source.end_time or 0,
+        kind="SERVER",
+        status_code="ERROR",
+        service_name="shop",
+        attributes=attributes,
+        events=(parent.events[0],),
+        links=(("0" * 29 + "abc", "0" * 13 + "def"),),
+    )
+    assert parent.events[0].name == "cx.friction"
+    assert parent.events[0].time_ns == 7
+    assert parent.events[0].attributes == {"cx.friction.type": "slow"}
+
+
+def test_the_json_follows_the_rules_of_otlp(tmp_path: Path) -> None:
+    """Identifiers are hex, enums integers, keys lowerCamelCase, 64-bit integers strings."""
+    there = SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(1))
+    path = tmp_path / "spans.jsonl"
+    spans = made_spans(2, kind=SpanKind.CLIENT, attributes={"n": 1}, links=[Link(there)])
+
+    FileSpanExporter(path).export(spans)
+
+    assert path.read_bytes().count(b"\n") == 1
+    [resource] = json.loads(path.read_text())["resourceSpans"]
+    [scope] = resource["scopeSpans"]
+    child, root = scope["spans"]
+    assert scope["scope"] == {"name": "test", "version": "1"}
+    assert re.fullmatch("[0-9a-f]{32}", root["traceId"])
+    assert re.fullmatch("[0-9a-f]{16}", root["spanId"])
+    assert child["parentSpanId"] == root["spanId"]
+    assert root["kind"] == 3
+    assert root["startTimeUnixNano"] == str(spans[1].start_time)
+    assert root["attributes"] == [{"key": "n", "value": {"intValue": "1"}}]
+    assert root["links"][0]["traceId"] == f"{0xABC:032x}"
+    assert root["links"][0]["spanId"] == f"{0xDEF:016x}"
+
+
+def test_the_file_is_private(tmp_path: Path) -> None:
+    """Only the owner may read the spans."""
+    path = tmp_path / "spans.jsonl"
+    FileSpanExporter(path).export(made_spans())
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_rotated_file_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the file was moved away, or the process changed its folder, the path still holds."""
+    monkeypatch.chdir(tmp_path)
+    exporter = FileSpanExporter("logs/spans.jsonl")
+    path = tmp_path / "logs" / "spans.jsonl"
+    exporter.export(made_spans())
+    path.rename(tmp_path / "old.jsonl")
+    monkeypatch.chdir("/")
+
+    assert exporter.export(made_spans(2)) is SUCCESS
+    assert len(list(read_spans(path))) == 2
+    assert len(list(read_spans(path, tmp_path / "old.jsonl"))) == 3
+
+
+def test_two_processes_share_a_file(tmp_path: Path) -> None:
+    """Lines of two processes, and of a fork with its parent, never mix."""
+    code = (
+        "import os, sys\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
+        "from cxtrace.exporters import FileSpanExporter\n"
+        "provider = TracerProvider(shutdown_on_exit=False)\n"
+        "provider.add_span_processor(SimpleSpanProcessor(FileSpanExporter(sys.argv[1])))\n"
+        "tracer = provider.get_tracer('test')\n"
+        "tracer.start_span('first').end()\n"
+        "child = os.fork()\n"
+        "for number in range(100):\n"
+        "    tracer.start_span('x' * 20_000, attributes={'number': number}).end()\n"
+        "if child:\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+        "else:\n"
+        "    os._exit(0)\n"
+    )
+    path = tmp_path / "spans.jsonl"
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: run_python(code, str(path)), range(2)))
+
+    recording = read_spans(path)
+    assert recording.skipped == 0
+    assert len(recording.spans) == 2 * (1 + 2 * 100)
+
+
+def test_long_batches_become_several_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Collector cuts lines of more than 1 MiB, so a long batch is split; one span never is."""
+    monkeypatch.setattr(FileSpanExporter, "_MAX_LINE", 1500)
+    path = tmp_path / "spans.jsonl"
+    spans = made_spans(20, attributes={"long": "x" * 3000})
+
+    assert FileSpanExporter(path).export(spans) is SUCCESS
+
+    lengths = [len(line) for line in path.read_bytes().splitlines()]
+    assert len([length for length in lengths if length > 1500]) == 1
+    assert len(lengths) > 2
+    assert [span.name for span in read_spans(path)] == [span.name for span in spans]
+
+
+def test_an_unwritable_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the file system refuses is a failure, told once, and never an exception."""
+    (tmp_path / "a-file").touch()
+    exporter = FileSpanExporter(tmp_path / "a-file" / "spans.jsonl")
+
+    assert exporter.export(made_spans()) is FAILURE
+    assert exporter.export(made_spans()) is FAILURE
+
+    [record] = caplog.records
+    assert record.name == "cxtrace"
+    assert "spans cannot be written to" in record.getMessage()
+    assert "a-file" in record.getMessage()
+
+
+def test_a_span_that_cannot_be_encoded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder's error is a failure too; its text, which may quote the span, is not logged."""
+
+    def refuse(spans: object) -> bytes:
+        raise ValueError("s3cret")
+
+    monkeypatch.setattr(exporters, "_otlp_json", refuse)
+
+    assert FileSpanExporter(tmp_path / "spans.jsonl").export(made_spans()) is FAILURE
+    assert "ValueError" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_a_line_torn_by_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was written in part is a failure, and does not spoil the line after it."""
+    path = tmp_path / "spans.jsonl"
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, line: write(fd, line[:50]))
+    assert FileSpanExporter(path).export(made_spans()) is FAILURE
+    monkeypatch.setattr(os, "write", write)
+    assert FileSpanExporter(path).export(made_spans(2)) is SUCCESS
+
+    recording = read_spans(path)
+
+    assert recording.skipped == 1
+    assert len(recording.spans) == 2
+
+
+def test_after_shutdown_a_file_takes_nothing(tmp_path: Path) -> None:
+    """A span that comes after shutdown is a failure and makes no file."""
+    exporter = FileSpanExporter(tmp_path / "spans.jsonl")
+    exporter.shutdown()
+
+    assert exporter.export(made_spans()) is FAILURE
+    assert not (tmp_path / "spans.jsonl").exists()
+
+
+def test_foreign_lines_are_skipped_and_counted(tmp_path: Path) -> None:
+    """Torn JSON, other JSON, metrics and noise are counted; blank lines are nothing."""
+    path = tmp_path / "mixed.jsonl"
+    FileSpanExporter(path).export(made_spans())
+    whole = path.read_bytes()
+    noise = [
+        b'{"resourceSpans":[{"scopeSp',
+        b'{"resourceMetrics":[]}',
+        b"[1, 2]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"no identifiers"}]}]}]}',
+    ]
+    path.write_bytes(b"\n".join([*noise, b"", b"  ", whole]))
+
+    recording = read_spans(path)
+
+    assert recording.skipped == len(noise)
+    assert [span.name for span in recording] == ["root"]
+
+
+def test_what_the_collector_writes_is_read(tmp_path: Path) -> None:
+    """Numbers for 64-bit integers, maps, empty values and left-out fields are understood."""
+    span = {
+        "traceId": "ab" * 16,
+        "spanId": "cd" * 8,
+        "parentSpanId": "",
+        "startTimeUnixNano": 5,
+        "endTimeUnixNano": "6",
+        "attributes": [
+            {"key": "n", "value": {"intValue": 3}},
+            {"key": "raw", "value": {"bytesValue": "AP8="}},
+            {"key": "none", "value": {}},
+            {"key": "nan", "value": {"doubleValue": "Infinity"}},
+            {"key": "list", "value": {"arrayValue": {}}},
+            {
+                "key": "map",
+                "value": {"kvlistValue": {"values": [{"key": "a", "value": {"boolValue": False}}]}},
+            },
+        ],
+    }
+    path = tmp_path / "collector.jsonl"
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}))
+
+    assert list(read_spans(path)) == [
+        RecordedSpan(
+            trace_id="ab" * 16,
+            span_id="cd" * 8,
+            name="",
+            start_ns=5,
+            end_ns=6,
+            kind="UNSPECIFIED",
+            attributes={
+                "n": 3,
+                "raw": b"\x00\xff",
+                "none": None,
+                "nan": float("inf"),
+                "list": [],
+                "map": {"a": False},
+            },
+        )
+    ]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Reading is a tool's work, so a missing file is an error; no file at all is no span."""
+    with pytest.raises(FileNotFoundError):
+        read_spans(tmp_path / "nowhere.jsonl")
+    assert read_spans() == Recording(())
+
+
+# Counting
+
+
+class Scripted(SpanExporter):
+    """An exporter that answers as it is told."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.calls: list[str] = []
+
+    def answer(self) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self.answer()  # type: ignore[no-any-return]
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        self.calls.append(f"force_flush({timeout_millis})")
+        return self.answer()  # type: ignore[no-any-return]
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+        self.answer()
+
+
+def test_counts(caplog: pytest.LogCaptureFixture) -> None:
+    """Delivered, refused and raised-over spans are counted; an exception is logged once, bare."""
+    error = RuntimeError("span of s3cret customer")
+    exporter = CountingExporter(Scripted(SUCCESS, FAILURE, error, error, None))
+
+    results = [exporter.export(made_spans(count)) for count in (1, 2, 3, 4, 5)]
+
+    assert results == [SUCCESS, FAILURE, FAILURE, FAILURE, FAILURE]
+    assert (exporter.received, exporter.exported, exporter.failed) == (15, 1, 14)
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("cxtrace", logging.WARNING)
+    assert "Scripted raised RuntimeError" in record.getMessage()
+    assert "s3cret" not in caplog.text
+
+
+def test_flush_and_shutdown_pass_through() -> None:
+    """The inner exporter hears of flush and shutdown; what it raises stays inside."""
+    inner = Scripted(True, False, OSError(), None, OSError())
+    exporter = CountingExporter(inner)
+
+    assert [exporter.force_flush(5), exporter.force_flush(), exporter.force_flush()] == [
+        True,
+        False,
+        False,
+    ]
+    exporter.shutdown()
+    exporter.shutdown()
+    assert inner.calls == [
+        "force_flush(5)",
+        "force_flush(30000)",
+        "force_flush(30000)",
+        "shutdown",
+        "shutdown",
+    ]
+    assert exporter.inner is inner
+
+
+def test_counts_of_many_threads() -> None:
+    """No span is lost from the counts when threads export at once."""
+    exporter = CountingExporter(InMemorySpanExporter())
+    spans = made_spans(3)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: exporter.export(spans), range(400)))
+
+    assert (exporter.received, exporter.exported, exporter.failed) == (1200, 1200, 0)
+
+
+# By name
+
+
+def test_named_exporters(tmp_path: Path) -> None:
+    """Each name gives its exporter; blanks around it do not matter."""
+    file = span_exporter(f"file:{tmp_path}/a:b.jsonl")
+
+    assert isinstance(span_exporter(" console "), TreeExporter)
+    assert isinstance(file, FileSpanExporter)
+    assert file.export(made_spans()) is SUCCESS
+    assert len(list(read_spans(tmp_path / "a:b.jsonl"))) == 1
+
+
+def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path may begin with the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    span_exporter("file:~/spans.jsonl").export(made_spans())
+
+    assert (tmp_path / "spans.jsonl").exists()
+
+
+def test_otlp_names_of_opentelemetry(
+    http_collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenTelemetry's names that tell the protocol get our checks and time limit too."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{http_collector.address}")
+
+    assert sent(span_exporter("otlp_proto_http")) is SUCCESS
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")
+    with pytest.raises(ConfigurationError, match="http://collector:4317"):
+        span_exporter("otlp_proto_grpc")
+
+
+def install(monkeypatch: pytest.MonkeyPatch, **exporters_by_name: str) -> None:
+    """Pretend that packages have registered exporters."""
+    group = "opentelemetry_traces_exporter"
+    found = [EntryPoint(name, value, group) for name, value in exporters_by_name.items()]
+    monkeypatch.setattr(exporters, "entry_points", lambda group: EntryPoints(found))
+
+
+def test_exporters_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that a package registers with OpenTelemetry works here too."""
+    install(monkeypatch, memory=f"{InMemorySpanExporter.__module__}:InMemorySpanExporter")
+
+    assert isinstance(span_exporter("memory"), InMemorySpanExporter)
+
+
+@pytest.mark.parametrize("value", ["no.such.module:Exporter", "builtins:open", "json:nothing"])
+def test_an_exporter_that_cannot_be_built(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registered exporter that does not load or start is a configuration error with its cause."""
+    install(monkeypatch, zipkin=value)
+
+    with pytest.raises(ConfigurationError, match="'zipkin' cannot be built: ") as caught:
+        span_exporter("zipkin")
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "meant"),
+    [
+        ("oltp", "otlp"),
+        ("consol", "console"),
+        ("file", "file:PATH"),
+        ("otlp_http", "otlp_proto_http"),
+        ("zipkn", "zipkin"),
+    ],
+)
+def test_an_unknown_exporter(spec: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that nobody knows is refused, with the one that was meant and all there are."""
+    install(monkeypatch, zipkin="zipkin:Exporter")
+
+    with pytest.raises(ConfigurationError, match=f"did you mean '{meant}'.*known: otlp, .*zipkin"):
+        span_exporter(spec)
+
+
+@pytest.mark.parametrize("spec", ["file:", " file: "])
+def test_a_file_needs_a_path(spec: str) -> None:
+    """``file:`` alone is refused with an example."""
+    with pytest.raises(ConfigurationError, match=r"as in file:spans\.jsonl"):
+        span_exporter(spec)
