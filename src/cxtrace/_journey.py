@@ -1,15 +1,16 @@
 """``journey()``, ``customer()`` and ``identify()``: who is on the way through what."""
 
+import os
 import re
-from random import SystemRandom
 from typing import Any, Final, get_args
 
 from opentelemetry.context import Context, get_current
 
 from cxtrace import _guard, _runtime
 from cxtrace._handles import refuse
-from cxtrace._touchpoint import checked_name, outermost
-from cxtrace._wrap import Noun
+from cxtrace._plan import checked_name, refuse_function
+from cxtrace._touchpoint import outermost
+from cxtrace._wrap import Noun, block_of
 from cxtrace.attributes import Consent, CustomerKind
 from cxtrace.context import (
     Block,
@@ -25,7 +26,6 @@ from cxtrace.typing import CustomerId
 _CONSENTS: Final = frozenset(get_args(Consent))
 _KINDS: Final = frozenset(get_args(CustomerKind))
 _SEGMENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
-_random: Final = SystemRandom()
 
 
 class JourneyHandle(Block):
@@ -85,6 +85,7 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         route: str | None = None,
     ) -> None:
         super().__init__()
+        refuse_function(name, "journey")
         self._name = checked_name(name, "journey")
         self._id = id
         self._route = route and checked_name(route, "route")
@@ -115,7 +116,8 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
     def _handle(self, context: Context | None) -> JourneyHandle:
         if context is None:
             return JourneyHandle(Context(), self._name, "")
-        return cx_of(context).block  # type: ignore[union-attr, return-value]
+        entered: JourneyHandle = block_of(context)
+        return entered
 
 
 class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
@@ -174,7 +176,8 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
     def _handle(self, context: Context | None) -> CustomerHandle:
         if context is None:
             return CustomerHandle(Context(), None)
-        return cx_of(context).block  # type: ignore[union-attr, return-value]
+        entered: CustomerHandle = block_of(context)
+        return entered
 
 
 def identify(
@@ -208,7 +211,7 @@ def identify(
 
 def new_id() -> str:
     """A random journey id of 128 bits, in hexadecimal."""
-    return f"{_random.getrandbits(128):032x}"
+    return os.urandom(16).hex()
 
 
 def _checked_id(given: object) -> str:

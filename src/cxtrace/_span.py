@@ -179,6 +179,23 @@ class LeanSpan(ReadableSpan, Span):
         self._binding.ended(self)
 
 
+def stamp(span: SDKSpan, tags: dict[str, str]) -> None:
+    """Set ``tags`` on a span of the SDK, except those that it has already.
+
+    The tags are valid, so they go past the SDK's checks where its attributes are as we know them.
+    """
+    present: Any = getattr(span, "_attributes", None)
+    if type(present) is BoundedAttributes and present.max_value_len is None:
+        with present._lock:  # noqa: SLF001  the public way costs four times as much
+            known = present._dict  # noqa: SLF001
+            missing = {key: value for key, value in tags.items() if key not in known}
+            if present.maxlen is None or len(known) + len(missing) <= present.maxlen:
+                known.update(missing)
+                return
+    has = span.attributes or {}
+    span.set_attributes({key: value for key, value in tags.items() if key not in has})
+
+
 class Binding:
     """What does not change from span to span of one provider: the ``Tracing`` of an SDK."""
 

@@ -35,7 +35,12 @@ def close(context: Context, error: BaseException | None) -> None:
 
 def end(context: Context, error: BaseException | None) -> None:
     """End the block of ``context``, which is attached nowhere."""
-    context[KEY].block.end(error)  # type: ignore[attr-defined]
+    block_of(context).end(error)
+
+
+def block_of(context: Context) -> Any:
+    """The block that ``context`` was made for."""
+    return context[KEY].block  # type: ignore[attr-defined]
 
 
 def decorate(fn: F, open_block: Open) -> F:
@@ -258,7 +263,7 @@ def _deferred(result: Any, context: Context) -> Any:
     leave(context)
 
     def reopen() -> Context:
-        context[KEY].block.previous = get_current()  # type: ignore[attr-defined]
+        block_of(context).previous = get_current()
         return context
 
     return _DEFERRED[type(result)](lambda: result, reopen)()

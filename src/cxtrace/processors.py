@@ -6,7 +6,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from cxtrace import _guard
-from cxtrace._span import LeanSpan
+from cxtrace._span import LeanSpan, stamp
 from cxtrace.context import KEY, CXContext, RequestScope
 
 MAX_WATCHED: int = 10_000
@@ -48,11 +48,7 @@ class StampProcessor(SpanProcessor):
         # First remember, then read the identity: one that arrives in between is not missed.
         if len(self._watched) < MAX_WATCHED and scope.adopt(span_id, span):
             self._watched[span_id] = scope
-        tags = cx.tags()
-        present = span.attributes
-        if present:
-            tags = {key: value for key, value in tags.items() if key not in present}
-        span.set_attributes(tags)
+        stamp(span, cx.tags())
 
     def on_end(self, span: ReadableSpan) -> None:
         """Forget the span; an error of ours never reaches the host."""

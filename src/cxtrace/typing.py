@@ -1,6 +1,6 @@
 """Types that users of cxtrace implement or meet in signatures."""
 
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from opentelemetry.util.types import AttributeValue as AttributeValue
 
@@ -8,7 +8,6 @@ CustomerId: TypeAlias = str | int
 """A raw customer identifier. It is turned into a pseudonym at once and never leaves the process."""
 
 
-@runtime_checkable
 class Pseudonymiser(Protocol):
     """Turns a raw customer identifier into the pseudonym that may leave the process."""
 

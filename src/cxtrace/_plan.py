@@ -1,0 +1,132 @@
+"""All about a touchpoint that does not change from call to call: from the code and the map."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
+
+from cxtrace import _guard, _runtime
+from cxtrace import attributes as names
+from cxtrace._handles import refuse
+from cxtrace.attributes import Channel
+from cxtrace.context import Place
+
+if TYPE_CHECKING:
+    from cxtrace._model import Touchpoint
+    from cxtrace.journey_map import JourneyMap
+
+Wanted: TypeAlias = "tuple[str, str | None, str | None, str | None]"
+"""What the code says about a touchpoint: name, stage, owner, channel. The map says the rest."""
+
+_CHANNELS: Final = frozenset(get_args(Channel))
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_INVALID: Final = "invalid_name"
+_MAX_PLANS: Final = 2_000
+
+
+class Plan:
+    """What every span of a touchpoint has in common.
+
+    Attributes:
+        runtime: The decisions that this plan was made for.
+        place: Touchpoint, stage and owner.
+        attributes: What the span starts with, beside journey and customer.
+    """
+
+    __slots__ = ("attributes", "place", "runtime")
+
+    def __init__(
+        self, runtime: _runtime.Runtime, place: Place, attributes: Mapping[str, Any]
+    ) -> None:
+        self.runtime = runtime
+        self.place = place
+        self.attributes = attributes
+
+
+def plan_of(runtime: _runtime.Runtime, wanted: Wanted) -> Plan:
+    """The plan, made once for each description and kept."""
+    plan: Plan | None = runtime.plans.get(wanted)
+    if plan is None:
+        plan = _make(runtime, *wanted)
+        if len(runtime.plans) < _MAX_PLANS:
+            runtime.plans[wanted] = plan
+        else:
+            _guard.count("touchpoint.names_past_limit")
+    return plan
+
+
+def checked_name(name: object, what: str) -> str:
+    """``name`` if it can stand in a span, else ``invalid_name``, counted and warned about once."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    _guard.count(f"refused.{what}_name")
+    _guard.warn_once(
+        f"refused.{what}_name",
+        "cxtrace: a %s's name must be text of 1 to 64 characters without control characters; "
+        "one that is not is sent as 'invalid_name'",
+        what,
+    )
+    return _INVALID
+
+
+def refuse_function(name: object, what: str) -> None:
+    """Catch the decorator whose parentheses were forgotten, while the module is imported.
+
+    Raises:
+        TypeError: ``name`` is a function.
+    """
+    if callable(name):
+        raise TypeError(f'write @{what}("name"): the name of the {what} is missing')
+
+
+def _make(
+    runtime: _runtime.Runtime, name: str, stage: str | None, owner: str | None, channel: str | None
+) -> Plan:
+    name = checked_name(name, "touchpoint")
+    stage = stage and checked_name(stage, "stage")
+    owner = owner and checked_name(owner, "owner")
+    if channel is not None and channel not in _CHANNELS:
+        refuse("channel", _CHANNELS)
+        channel = None
+    own: dict[str, Any] = {}
+    journey_map = runtime.journey_map
+    if journey_map is not None:
+        planned = journey_map.touchpoints.get(name)
+        own[names.MAP_VERSION] = journey_map.version
+        own[names.TOUCHPOINT_PLANNED] = planned is not None
+        if planned is None:
+            _warn_unplanned(journey_map, name)
+        else:
+            own.update(_planned(planned))
+            stage, owner = stage or planned.stage, owner or planned.owner
+            channel = channel or _only(planned.channels)
+        if stage is not None and stage in journey_map.stages:
+            own[names.STAGE_PHASE] = journey_map.stages[stage].phase
+    if channel is not None:
+        own[names.CHANNEL_NAME] = channel
+    place = Place(name, stage, owner)
+    return Plan(runtime, place, {**place.tags, **own})
+
+
+def _only(channels: tuple[str, ...]) -> str | None:
+    return channels[0] if len(channels) == 1 else None
+
+
+def _planned(planned: "Touchpoint") -> dict[str, Any]:
+    found = {
+        names.TOUCHPOINT_TYPE: planned.type,
+        names.TOUCHPOINT_INITIATOR: planned.initiator,
+        names.EFFORT_EXPECTED_ACTIONS: planned.expected_actions,
+        **{f"{names.OWNER_INFLUENCE}.{name}": part for name, part in planned.influence.items()},
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _warn_unplanned(journey_map: "JourneyMap", name: str) -> None:
+    _guard.count("touchpoint.not_in_map")
+    _guard.warn_once(
+        f"touchpoint.not_in_map:{name}",
+        "cxtrace: the journey map %r has no touchpoint %r; its spans say "
+        "cx.touchpoint.planned=false. `cxtrace check` lists all of them",
+        journey_map.name,
+        name,
+    )

@@ -1,0 +1,120 @@
+"""Hypothesis strategies for journey maps."""
+
+from typing import Any, get_args
+
+from hypothesis import strategies as st
+
+from cxtrace import _model, attributes
+from cxtrace.journey_map import JourneyMap
+
+names = st.from_regex(r"[a-z][a-z0-9_]{0,8}(\.[a-z][a-z0-9_]{0,8}){0,2}", fullmatch=True)
+"""Names that a map accepts."""
+
+texts = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20
+).filter(str.strip)
+"""One line of words in any script."""
+
+prose = st.text(st.characters(exclude_categories=("Cs", "Zl", "Zp", "Cc")) | st.sampled_from("\n\t"))
+"""Words over many lines."""
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | numbers | texts
+settings = st.dictionaries(names, scalars | st.lists(scalars, max_size=3), max_size=3)
+"""What a friction detector or a match may say."""
+
+
+def one_of(literal: Any) -> st.SearchStrategy[Any]:
+    """Any value of a closed set."""
+    return st.sampled_from(get_args(literal))
+
+
+def some(values: Any, least: int = 0) -> st.SearchStrategy[Any]:
+    """Different values out of a collection, in any order."""
+    values = list(values)
+    if not values:
+        return st.just(())
+    return st.lists(st.sampled_from(values), unique=True, min_size=least, max_size=5).map(tuple)
+
+
+@st.composite
+def shares(draw: Any, functions: list[str]) -> dict[str, float]:
+    """No weights, or weights that sum to 1."""
+    owners = draw(some(functions))
+    parts = [draw(st.integers(1, 9)) for _ in owners]
+    return {owner: part / sum(parts) for owner, part in zip(owners, parts, strict=True)}
+
+
+def promises(name: str) -> st.SearchStrategy[_model.Promise]:
+    """A promise about anything that can be measured."""
+    return st.builds(
+        _model.Promise,
+        id=st.just(name),
+        claim=texts,
+        source=one_of(attributes.PromiseSource),
+        metric=one_of(_model.PromiseMetric),
+        op=one_of(_model.PromiseOp),
+        target=numbers,
+        unit=one_of(_model.TimeUnit),
+        objective=st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True),
+    )
+
+
+def touchpoints(
+    name: str, stages: list[str], functions: list[str], promise_ids: list[str]
+) -> st.SearchStrategy[_model.Touchpoint]:
+    """A touchpoint that refers to what the map has."""
+    return st.builds(
+        _model.Touchpoint,
+        name=st.just(name),
+        stage=st.sampled_from(stages),
+        owner=st.sampled_from(functions),
+        channels=some(get_args(attributes.Channel)),
+        initiator=st.none() | one_of(attributes.Initiator),
+        type=st.none() | one_of(attributes.TouchpointType),
+        influence=shares(functions),
+        interactions=st.lists(names, unique=True, max_size=3),
+        expected_actions=st.none() | st.integers(0, 9),
+        promises=some(promise_ids),
+        friction=st.dictionaries(one_of(attributes.FrictionType), settings, max_size=2),
+        match=st.lists(settings, max_size=2, unique_by=repr),
+        importance=st.none() | one_of(_model.Importance),
+        description=st.none() | prose.filter(str.strip),
+    )
+
+
+@st.composite
+def journeys(draw: Any, name: str, points: list[str]) -> _model.Journey:
+    """A journey over touchpoints that the map has, its goal on a route."""
+    routes = draw(st.dictionaries(names, some(points, least=1), max_size=3)) if points else {}
+    steps = [step for route in routes.values() for step in route]
+    goal = draw(st.none() | st.sampled_from(steps or points)) if points else None
+    return _model.Journey(name, goal, routes, draw(st.none() | prose.filter(str.strip)))
+
+
+@st.composite
+def journey_maps(draw: Any) -> JourneyMap:
+    """A map in which every reference holds."""
+
+    def some_names(least: int = 0) -> list[str]:
+        return draw(st.lists(names, unique=True, min_size=least, max_size=4))
+
+    functions, stages, promise_ids, points = some_names(1), some_names(1), some_names(), some_names()
+    orders = draw(st.permutations(range(len(stages))))
+    version = draw(st.none() | texts)
+    return JourneyMap(
+        name=draw(texts),
+        **({} if version is None else {"version": version}),
+        context=some_names(),
+        functions={
+            n: _model.Function(n, draw(st.none() | texts), draw(st.none() | texts))
+            for n in functions
+        },
+        stages={
+            n: _model.Stage(n, draw(one_of(attributes.Phase)), order)
+            for n, order in zip(stages, orders, strict=True)
+        },
+        promises={n: draw(promises(n)) for n in promise_ids},
+        touchpoints={n: draw(touchpoints(n, stages, functions, promise_ids)) for n in points},
+        journeys={n: draw(journeys(n, points)) for n in some_names()},
+    )

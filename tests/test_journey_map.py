@@ -1,0 +1,403 @@
+"""Loading, merging, writing and finding journey maps."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from cxtrace import _map_find
+from cxtrace._model import Function, Journey, Place, Promise, Stage, Touchpoint
+from cxtrace.exceptions import MapError
+from cxtrace.journey_map import JourneyMap, json_schema
+from tests.strategies import journey_maps
+
+ROOT = Path(__file__).parent.parent
+
+SMALL = """\
+schema = "cxtrace.map/1"
+name = "small"
+[functions]
+it = {}
+[[stage]]
+name = "use"
+phase = "customer"
+[[touchpoint]]
+name = "door.open"
+stage = "use"
+owner = "it"
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a file below the directory of the test."""
+
+    def write(name: str, text: str = SMALL) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@given(journey_maps())
+def test_a_map_survives_being_written_and_read(journey_map: JourneyMap) -> None:
+    """load(dump(map)) == map, and so is its version."""
+    again = JourneyMap.loads(journey_map.dump())
+
+    assert again == journey_map
+
+
+@given(journey_maps())
+def test_every_map_fits_the_schema_of_editors(journey_map: JourneyMap) -> None:
+    """What we accept, the JSON Schema accepts."""
+    jsonschema = pytest.importorskip("jsonschema")
+    plain = json.loads(json.dumps(journey_map.to_dict()))
+
+    jsonschema.validate(plain, json_schema(), cls=jsonschema.Draft7Validator)
+
+
+def test_the_schema_in_the_repository_is_the_generated_one() -> None:
+    """After a change of the grammar: cxtrace map --format schema > schema/journey-map.schema.json."""
+    committed = json.loads((ROOT / "schema/journey-map.schema.json").read_text(encoding="utf-8"))
+
+    assert json_schema() == committed
+
+
+@pytest.mark.parametrize("path", ["semconv/example-map.toml", "examples/journeys.toml"])
+def test_the_maps_of_the_repository_are_valid(path: str) -> None:
+    """The example maps load, and survive being written."""
+    journey_map = JourneyMap.load(ROOT / path)
+
+    assert JourneyMap.loads(journey_map.dump()) == journey_map
+
+
+def test_a_map_holds_what_its_file_says() -> None:
+    """Every key of the grammar arrives in its field."""
+    loaded = JourneyMap.loads(
+        """
+        schema = "cxtrace.map/1"
+        name = "retail"
+        version = "7"
+        context = ["weather"]
+        [functions]
+        it = { contact = "#it", happy = "x > 1" }
+        [[stage]]
+        name = "purchase"
+        phase = "customer"
+        order = 4
+        [promise.pay_fast]
+        claim = "Pay fast"
+        source = "sla"
+        metric = "touchpoint.duration"
+        op = "<="
+        target = 2
+        unit = "s"
+        objective = 0.99
+        [[touchpoint]]
+        name = "checkout.pay"
+        description = "Two\\nlines"
+        stage = "purchase"
+        channel = ["web", "email"]
+        initiator = "customer"
+        type = "action"
+        owner = "it"
+        influence = { it = 1 }
+        interactions = ["confirm"]
+        expected_actions = 0
+        promises = ["pay_fast"]
+        friction = { slow = { after = "1s", count = 3, share = 0.5, on = true, of = ["a", 1] } }
+        match = [{ route = "POST /pay" }]
+        importance = "critical"
+        [[journey]]
+        name = "order"
+        description = "An order"
+        goal = "checkout.pay"
+        [journey.routes]
+        express = ["checkout.pay"]
+        """
+    )
+    friction = {"slow": {"after": "1s", "count": 3, "share": 0.5, "on": True, "of": ("a", 1)}}
+
+    assert loaded == JourneyMap(
+        name="retail",
+        version="7",
+        context=("weather",),
+        functions={"it": Function("it", "#it", "x > 1")},
+        stages={"purchase": Stage("purchase", "customer", 4)},
+        promises={
+            "pay_fast": Promise(
+                "pay_fast", "Pay fast", "sla", "touchpoint.duration", "<=", 2.0, "s", 0.99
+            )
+        },
+        touchpoints={
+            "checkout.pay": Touchpoint(
+                "checkout.pay",
+                "purchase",
+                "it",
+                ("web", "email"),
+                "customer",
+                "action",
+                {"it": 1.0},
+                ("confirm",),
+                0,
+                ("pay_fast",),
+                friction,
+                ({"route": "POST /pay"},),
+                "critical",
+                "Two\nlines",
+            )
+        },
+        journeys={
+            "order": Journey("order", "checkout.pay", {"express": ("checkout.pay",)}, "An order")
+        },
+    )
+
+
+def test_a_map_says_what_it_is_in_short() -> None:
+    """The repr counts what matters."""
+    journey_map = JourneyMap.load(ROOT / "semconv/example-map.toml")
+
+    assert repr(journey_map) == "<JourneyMap retail 7: 3 stages, 5 touchpoints, 2 journeys>"
+
+
+def test_stages_are_in_the_order_of_the_file() -> None:
+    """A stage without an order comes one after the stage before it."""
+    text = 'schema = "cxtrace.map/1"\nname = "x"\n'
+    for name, order in (("a", ""), ("b", "order = 10"), ("c", ""), ("d", "order = 5")):
+        text += f'[[stage]]\nname = "{name}"\nphase = "customer"\n{order}\n'
+    stages = JourneyMap.loads(text).stages
+
+    assert {name: stage.order for name, stage in stages.items()} == {"a": 1, "b": 10, "c": 11, "d": 5}
+
+
+def test_without_a_version_a_digest_takes_its_place() -> None:
+    """The digest has the form that cx.map.version documents."""
+    version = JourneyMap.loads(SMALL).version
+
+    assert version.startswith("sha256:")
+    assert len(version) == len("sha256:") + 12
+
+
+def test_the_digest_follows_what_the_map_says() -> None:
+    """Comments and the order of definitions leave the digest alone; a change does not."""
+    before = JourneyMap.loads(SMALL)
+    commented = JourneyMap.loads(f"# a comment\n{SMALL}")
+    changed = JourneyMap.loads(SMALL.replace("door.open", "door.close"))
+
+    assert commented.version == before.version
+    assert changed.version != before.version
+
+
+def test_a_digest_is_not_written_out() -> None:
+    """The text of a map without a version has none, so that its digest stays true when edited."""
+    assert "version" not in JourneyMap.loads(SMALL).dump()
+    assert 'version = "2"' in JourneyMap.loads(f'version = "2"\n{SMALL}').dump()
+
+
+def test_places_point_to_where_things_are_defined(write: Callable[..., Path]) -> None:
+    """Each definition has its file and line; they do not count when maps are compared."""
+    path = write("m.toml")
+    journey_map = JourneyMap.load(path)
+
+    assert journey_map.places == {
+        ("functions", "it"): Place(str(path), 4),
+        ("stage", "use"): Place(str(path), 5),
+        ("touchpoint", "door.open"): Place(str(path), 8),
+    }
+    assert journey_map == JourneyMap.loads(f"\n\n{SMALL}")
+
+
+# Many files
+
+
+def test_the_files_of_teams_become_one_map(write: Callable[..., Path]) -> None:
+    """What one file defines, another may use; what two define the same way is one thing."""
+    one = write("one.toml", SMALL)
+    two = write(
+        "two.toml",
+        SMALL.replace("door.open", "door.close")
+        + '[[journey]]\nname = "in_out"\n[journey.routes]\nr = ["door.open", "door.close"]\n',
+    )
+    journey_map = JourneyMap.load(one, two)
+
+    assert list(journey_map.touchpoints) == ["door.open", "door.close"]
+    assert list(journey_map.stages) == ["use"]
+
+
+def test_one_file_names_the_map(write: Callable[..., Path]) -> None:
+    """Name and version need to stand in one file only; allow-lists add up."""
+    one = write("one.toml", SMALL)
+    two = write("two.toml", 'schema = "cxtrace.map/1"\nversion = "3"\ncontext = ["weather"]\n')
+    journey_map = JourneyMap.load(one, two)
+
+    assert (journey_map.name, journey_map.version) == ("small", "3")
+    assert journey_map.context == ("weather",)
+
+
+def test_the_place_of_a_stage_may_stand_in_one_file_only(write: Callable[..., Path]) -> None:
+    """A team that lists some stages without their order does not contradict the others."""
+    one = write("one.toml", SMALL.replace('phase = "customer"', 'phase = "customer"\norder = 7'))
+    two = write("two.toml", SMALL)
+
+    assert JourneyMap.load(one, two).stages["use"].order == 7
+
+
+def test_a_directory_stands_for_its_maps(write: Callable[..., Path], tmp_path: Path) -> None:
+    """Hidden files, pyproject.toml and other files are no maps."""
+    write("maps/a.toml")
+    for name in ("pyproject.toml", ".hidden.toml", "notes.txt"):
+        write(f"maps/{name}", "not a map")
+
+    assert JourneyMap.load(tmp_path / "maps").name == "small"
+
+
+# Finding
+
+
+@pytest.fixture(autouse=True)
+def no_installed_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages of whoever runs the tests name no maps."""
+    monkeypatch.setattr(_map_find, "entry_points", lambda group: [])
+
+
+def test_nothing_is_found_where_nobody_names_a_map(tmp_path: Path) -> None:
+    """Without a map there is no error."""
+    assert JourneyMap.find(environ={}, start=tmp_path) is None
+
+
+def test_the_argument_comes_first(write: Callable[..., Path], tmp_path: Path) -> None:
+    """One path or several, in front of environment and project."""
+    named = write("named.toml", SMALL.replace("small", "named"))
+    environ = {"CXTRACE_MAP": str(write("other.toml"))}
+
+    for explicit in (named, str(named), [named], (str(named),)):
+        found = JourneyMap.find(explicit, environ, tmp_path)
+        assert found is not None
+        assert found.name == "named"
+
+
+def test_the_environment_comes_second(write: Callable[..., Path], tmp_path: Path) -> None:
+    """CXTRACE_MAP holds paths as PATH does; empty parts are passed over."""
+    one = write("one.toml")
+    two = write("two.toml", SMALL.replace("door.open", "door.close"))
+    write("pyproject.toml", '[tool.cxtrace]\njourney_map = "other.toml"\n')
+    paths = os.pathsep.join([str(one), "", str(two)])
+    found = JourneyMap.find(environ={"CXTRACE_MAP": paths}, start=tmp_path)
+
+    assert found is not None
+    assert list(found.touchpoints) == ["door.open", "door.close"]
+
+
+@pytest.mark.parametrize("value", ['"maps/one.toml"', '["maps/one.toml"]'])
+def test_the_project_comes_third(
+    write: Callable[..., Path], tmp_path: Path, value: str
+) -> None:
+    """The nearest pyproject.toml upwards names the map, relative to itself."""
+    write("maps/one.toml")
+    write("pyproject.toml", f"[tool.cxtrace]\njourney_map = {value}\n")
+    (tmp_path / "src" / "deep").mkdir(parents=True)
+    found = JourneyMap.find(environ={}, start=tmp_path / "src" / "deep")
+
+    assert found is not None
+    assert found.name == "small"
+
+
+def test_a_project_need_not_name_a_map(write: Callable[..., Path], tmp_path: Path) -> None:
+    """A pyproject.toml without our table is no error."""
+    write("pyproject.toml", "[tool.other]\nx = 1\n")
+
+    assert JourneyMap.find(environ={}, start=tmp_path) is None
+
+
+@pytest.fixture
+def install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], None]]:
+    """A function that installs a package with a map, under an entry point of the given value."""
+    package = tmp_path / "site" / "shop_maps"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('imported')", encoding="utf-8")
+    (package / "journeys.toml").write_text(SMALL, encoding="utf-8")
+    (package / "inner" / "more.toml").write_text(
+        SMALL.replace("door.open", "door.close"), encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    points: list[importlib.metadata.EntryPoint] = []
+
+    def entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+        return [point for point in points if point.group == group]
+
+    def install(value: str) -> None:
+        name, group = f"part{len(points)}", "cxtrace.journey_maps"
+        points.append(importlib.metadata.EntryPoint(name, value, group))
+
+    monkeypatch.setattr(_map_find, "entry_points", entry_points)
+    yield install
+    assert "shop_maps" not in sys.modules
+
+
+def test_installed_packages_come_last(install: Callable[[str], None], tmp_path: Path) -> None:
+    """The maps of all entry points are merged, and no package is imported for them."""
+    install("shop_maps:journeys.toml")
+    install("shop_maps.inner:more.toml")
+    found = JourneyMap.find(environ={}, start=tmp_path)
+
+    assert found is not None
+    assert list(found.touchpoints) == ["door.open", "door.close"]
+
+
+@pytest.mark.parametrize("value", ["shop_maps:absent.toml", "no_such_package:a.toml", ":a.toml"])
+def test_an_entry_point_without_a_file_is_an_error(
+    install: Callable[[str], None], tmp_path: Path, value: str
+) -> None:
+    """The message names group, entry point and value."""
+    install(value)
+    with pytest.raises(MapError) as caught:
+        JourneyMap.find(environ={}, start=tmp_path)
+
+    assert str(caught.value.problems[0]) == (
+        f'entry point of cxtrace.journey_maps: part0: "{value}" is no file of an installed package;'
+        " write package:file.toml"
+    )
+
+
+def test_a_project_that_names_no_path_is_an_error(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The message names the key and what to write."""
+    path = write("pyproject.toml", "[tool.cxtrace]\njourney_map = 3\n")
+    with pytest.raises(MapError) as caught:
+        JourneyMap.find(environ={}, start=tmp_path)
+
+    assert str(caught.value.problems[0]) == (
+        f"{path}: tool.cxtrace.journey_map: 3 is not a path;"
+        ' write journey_map = "journeys.toml"'
+    )
+
+
+def test_a_broken_project_file_is_an_error(write: Callable[..., Path], tmp_path: Path) -> None:
+    """The message says which file could not be read."""
+    path = write("pyproject.toml", "[tool")
+    with pytest.raises(MapError, match="cannot be read") as caught:
+        JourneyMap.find(environ={}, start=tmp_path)
+
+    assert str(path) in str(caught.value)
+
+
+def test_the_map_loads_without_the_sdk() -> None:
+    """Nothing of the OpenTelemetry SDK is imported to read a map."""
+    code = "import sys, cxtrace.journey_map; print(any('sdk' in name for name in sys.modules))"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ
+    )
+
+    assert done.stdout == "False\n"
