@@ -15,7 +15,9 @@ texts = st.text(
 ).filter(str.strip)
 """One line of words in any script."""
 
-prose = st.text(st.characters(exclude_categories=("Cs", "Zl", "Zp", "Cc")) | st.sampled_from("\n\t"))
+prose = st.text(
+    st.characters(exclude_categories=("Cs", "Zl", "Zp", "Cc")) | st.sampled_from("\n\t")
+)
 """Words over many lines."""
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -99,7 +101,12 @@ def journey_maps(draw: Any) -> JourneyMap:
     def some_names(least: int = 0) -> list[str]:
         return draw(st.lists(names, unique=True, min_size=least, max_size=4))
 
-    functions, stages, promise_ids, points = some_names(1), some_names(1), some_names(), some_names()
+    functions, stages, promise_ids, points = (
+        some_names(1),
+        some_names(1),
+        some_names(),
+        some_names(),
+    )
     orders = draw(st.permutations(range(len(stages))))
     version = draw(st.none() | texts)
     return JourneyMap(

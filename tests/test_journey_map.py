@@ -65,7 +65,7 @@ def test_every_map_fits_the_schema_of_editors(journey_map: JourneyMap) -> None:
 
 
 def test_the_schema_in_the_repository_is_the_generated_one() -> None:
-    """After a change of the grammar: cxtrace map --format schema > schema/journey-map.schema.json."""
+    """To write it anew: cxtrace map --format schema > schema/journey-map.schema.json."""
     committed = json.loads((ROOT / "schema/journey-map.schema.json").read_text(encoding="utf-8"))
 
     assert json_schema() == committed
@@ -175,7 +175,12 @@ def test_stages_are_in_the_order_of_the_file() -> None:
         text += f'[[stage]]\nname = "{name}"\nphase = "customer"\n{order}\n'
     stages = JourneyMap.loads(text).stages
 
-    assert {name: stage.order for name, stage in stages.items()} == {"a": 1, "b": 10, "c": 11, "d": 5}
+    assert {name: stage.order for name, stage in stages.items()} == {
+        "a": 1,
+        "b": 10,
+        "c": 11,
+        "d": 5,
+    }
 
 
 def test_without_a_version_a_digest_takes_its_place() -> None:
@@ -297,9 +302,7 @@ def test_the_environment_comes_second(write: Callable[..., Path], tmp_path: Path
 
 
 @pytest.mark.parametrize("value", ['"maps/one.toml"', '["maps/one.toml"]'])
-def test_the_project_comes_third(
-    write: Callable[..., Path], tmp_path: Path, value: str
-) -> None:
+def test_the_project_comes_third(write: Callable[..., Path], tmp_path: Path, value: str) -> None:
     """The nearest pyproject.toml upwards names the map, relative to itself."""
     write("maps/one.toml")
     write("pyproject.toml", f"[tool.cxtrace]\njourney_map = {value}\n")
@@ -318,9 +321,7 @@ def test_a_project_need_not_name_a_map(write: Callable[..., Path], tmp_path: Pat
 
 
 @pytest.fixture
-def install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], None]]:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """A function that installs a package with a map, under an entry point of the given value."""
     package = tmp_path / "site" / "shop_maps"
     (package / "inner").mkdir(parents=True)
@@ -378,8 +379,7 @@ def test_a_project_that_names_no_path_is_an_error(
         JourneyMap.find(environ={}, start=tmp_path)
 
     assert str(caught.value.problems[0]) == (
-        f"{path}: tool.cxtrace.journey_map: 3 is not a path;"
-        ' write journey_map = "journeys.toml"'
+        f'{path}: tool.cxtrace.journey_map: 3 is not a path; write journey_map = "journeys.toml"'
     )
 
 

@@ -36,7 +36,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain data, for JSON."""
-        return {"rule": self.rule, "level": self.level, **attrs.asdict(self.problem)}
+        return {"rule": self.rule, "level": self.level, **self.problem._asdict()}
 
 
 def lint(journey_map: JourneyMap) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from cxtrace._map_text import shown
 from cxtrace.exceptions import MapError, Problem
 
 if sys.version_info >= (3, 11):
@@ -90,12 +91,13 @@ _HINTS = {
 
 def _syntax_error(name: str, text: str, reason: str) -> MapError:
     where = _WHERE.search(reason)
-    line = int(where[1]) if where and where[1] else len(text.splitlines())
     what = reason[: where.start()] if where else reason
-    written = (text.split("\n")[line - 1 : line] or [""])[0].strip()
-    hint = next((hint for start, hint in _HINTS.items() if what.startswith(start)), "")
-    shown = f' in "{written[:60]}"' if written else ""
-    return _error(name, line, f"not valid TOML{shown}: {what}" + (hint and f"; {hint}"))
+    hint = next((f"; {hint}" for start, hint in _HINTS.items() if what.startswith(start)), "")
+    if where is None:
+        return _error(name, 0, f"not valid TOML: {what}{hint}")
+    line = int(where[1] or text.rstrip("\n").count("\n") + 1)
+    written = shown(text.split("\n")[line - 1].strip())
+    return _error(name, line, f"not valid TOML in {written}: {what}{hint}")
 
 
 _TOKEN = re.compile(

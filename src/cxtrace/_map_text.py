@@ -11,6 +11,9 @@ _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _CONTROLS = {chr(code): f"\\u{code:04x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 _ESCAPES = str.maketrans({**_CONTROLS, **_SHORT, '"': '\\"', "\\": "\\\\"})
 
+_LONGEST_DECIMAL = 8192
+"""Bits of a number; Python refuses to write much longer ones as decimals."""
+
 LONGEST_SHOWN = 60
 """Characters of a wrong value that a message shows."""
 
@@ -34,6 +37,8 @@ def literal(value: Any) -> str:
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, int) and value.bit_length() > _LONGEST_DECIMAL:
+        return hex(value)
     return str(value)
 
 

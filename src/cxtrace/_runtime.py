@@ -8,7 +8,6 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
-from attrs import evolve, field, frozen
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Link, Span, SpanContext
@@ -96,29 +95,41 @@ def finish_span(span: Span, first: Attributes, last: Attributes) -> None:
     span.end()
 
 
-@frozen
 class Runtime:
-    """The decisions in force. See ``cxtrace.configure`` for what each means."""
+    """The decisions in force. See ``cxtrace.configure`` for what each means.
 
-    tracing: Tracing = field(factory=ApiTracing)
-    journey_map: "JourneyMap | None" = None
-    key: "Key | None" = field(default=None, repr=False)
-    pseudonymiser: "Pseudonymiser | None" = field(default=None, repr=False)
-    consent_required: bool = False
-    trusted_hosts: tuple[str, ...] = ()
-    trust_inbound: TrustInbound = "signed"
-    unknown_destination: UnknownDestination = "nothing"
-    public_endpoint: bool = False
-    anonymous: Identity = field(init=False)
-    plans: dict[Any, Any] = field(init=False, factory=dict, repr=False, eq=False)
+    Attributes:
+        anonymous: The identity of a customer of whom nothing is known.
+        plans: What touchpoints have been resolved to under these decisions.
+    """
 
-    @anonymous.default
-    def _make_anonymous(self) -> Identity:
-        return Identity(linkable=not self.consent_required)
+    def __init__(
+        self,
+        tracing: Tracing | None = None,
+        journey_map: "JourneyMap | None" = None,
+        key: "Key | None" = None,
+        pseudonymiser: "Pseudonymiser | None" = None,
+        consent_required: bool = False,
+        trusted_hosts: tuple[str, ...] = (),
+        trust_inbound: TrustInbound = "signed",
+        unknown_destination: UnknownDestination = "nothing",
+        public_endpoint: bool = False,
+    ) -> None:
+        self.tracing: Tracing = ApiTracing() if tracing is None else tracing
+        self.journey_map = journey_map
+        self.key = key
+        self.pseudonymiser = pseudonymiser
+        self.consent_required = consent_required
+        self.trusted_hosts = trusted_hosts
+        self.trust_inbound: TrustInbound = trust_inbound
+        self.unknown_destination: UnknownDestination = unknown_destination
+        self.public_endpoint = public_endpoint
+        self.anonymous = Identity(linkable=not consent_required)
+        self.plans: dict[Any, Any] = {}
 
 
 current: Runtime = Runtime()
-"""The decisions in force now. Replaced whole, never changed."""
+"""The decisions in force now. Replaced whole; only a key that nobody gave is filled in late."""
 
 _settling = threading.Lock()
 
@@ -173,8 +184,8 @@ def _settle_key() -> None:
             "cxtrace has no key: pseudonyms hold for this process only and services cannot be "
             "joined. Set CXTRACE_KEY to the same secret in every service",
         )
-    chosen = current.pseudonymiser or HmacPseudonymiser(found)
-    use(evolve(current, key=found, pseudonymiser=chosen))
+    current.key = found
+    current.pseudonymiser = current.pseudonymiser or HmacPseudonymiser(found)
 
 
 def _after_fork() -> None:

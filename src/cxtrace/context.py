@@ -6,9 +6,8 @@ found late in a thread reaches the spans that are open in the request.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from attrs import field, frozen
 from opentelemetry.context import Context, attach, create_key, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
 
@@ -28,7 +27,6 @@ MAX_OPEN_SPANS: Final = 1_000
 """Open spans that one request scope remembers for ``identify``; later ones are only counted."""
 
 _put = dict.__setitem__
-_NO_TAGS: Final[Mapping[str, str]] = {}
 
 
 class Block:
@@ -45,8 +43,18 @@ class Block:
         self.ended = True
 
 
-@frozen
-class Identity:
+class _Identity(NamedTuple):
+    consent: "Consent"
+    kind: "CustomerKind | None"
+    pseudonym: str | None
+    key_id: str | None
+    segment: str | None
+    linkable: bool
+    tags: Mapping[str, str]
+    details: Mapping[str, str]
+
+
+class Identity(_Identity):
     """Who the customer is, as far as it may leave the process.
 
     Attributes:
@@ -56,30 +64,33 @@ class Identity:
         details: Set on touchpoint spans as well: kind, segment, key id, consent.
     """
 
-    consent: "Consent" = "unknown"
-    kind: "CustomerKind | None" = None
-    pseudonym: str | None = None
-    key_id: str | None = None
-    segment: str | None = None
-    linkable: bool = True
-    tags: Mapping[str, str] = field(init=False, repr=False, eq=False)
-    details: Mapping[str, str] = field(init=False, repr=False, eq=False)
+    __slots__ = ()
 
-    @tags.default
-    def _make_tags(self) -> Mapping[str, str]:
-        if self.pseudonym is None or not self.linkable:
-            return _NO_TAGS
-        return {names.CUSTOMER_PSEUDONYM: self.pseudonym}
+    def __new__(  # noqa: D102
+        cls,
+        consent: "Consent" = "unknown",
+        kind: "CustomerKind | None" = None,
+        pseudonym: str | None = None,
+        key_id: str | None = None,
+        segment: str | None = None,
+        linkable: bool = True,
+    ) -> "Identity":
+        shown = pseudonym if linkable else None
+        tags = _present({names.CUSTOMER_PSEUDONYM: shown})
+        details = _present(
+            {
+                names.CUSTOMER_KEY_ID: key_id if tags else None,
+                names.CUSTOMER_KIND: kind,
+                names.CUSTOMER_SEGMENT: segment,
+                names.CONSENT_STATE: consent,
+            }
+        )
+        made = (consent, kind, pseudonym, key_id, segment, linkable, tags, details)
+        return _Identity.__new__(cls, *made)
 
-    @details.default
-    def _make_details(self) -> Mapping[str, str]:
-        found = {
-            names.CUSTOMER_KEY_ID: self.key_id if self.tags else None,
-            names.CUSTOMER_KIND: self.kind,
-            names.CUSTOMER_SEGMENT: self.segment,
-            names.CONSENT_STATE: self.consent,
-        }
-        return {key: value for key, value in found.items() if value is not None}
+
+def _present(found: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: value for key, value in found.items() if value is not None}
 
 
 class RequestScope:
@@ -140,48 +151,62 @@ def _remember(spans: dict[int, Span], span_id: int, span: Span) -> bool:
     return True
 
 
-@frozen
-class Journey:
-    """One customer on the way through one journey."""
-
+class _Journey(NamedTuple):
     name: str
     id: str
-    route: str | None = None
-    named: Mapping[str, str] = field(init=False, repr=False, eq=False)
-    linked: Mapping[str, str] = field(init=False, repr=False, eq=False)
+    route: str | None
+    named: Mapping[str, str]
+    linked: Mapping[str, str]
 
-    @named.default
-    def _make_named(self) -> Mapping[str, str]:
-        return {names.JOURNEY_NAME: self.name}
 
-    @linked.default
-    def _make_linked(self) -> Mapping[str, str]:
+class Journey(_Journey):
+    """One customer on the way through one journey.
+
+    Attributes:
+        named: What is stamped where consent forbids the id.
+        linked: What is stamped else.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, name: str, id: str, route: str | None = None) -> "Journey":  # noqa: A002, D102
+        named = {names.JOURNEY_NAME: name}
         # A calling service that may not tell the id still tells the name.
-        return {**self.named, names.JOURNEY_ID: self.id} if self.id else self.named
+        linked = {**named, names.JOURNEY_ID: id} if id else named
+        return _Journey.__new__(cls, name, id, route, named, linked)
 
 
-@frozen
-class Place:
-    """Where in the journey we are: the touchpoint with its stage and its owning function."""
-
+class _Place(NamedTuple):
     touchpoint: str
-    stage: str | None = None
-    owner: str | None = None
-    tags: Mapping[str, str] = field(init=False, repr=False, eq=False)
-
-    @tags.default
-    def _make_tags(self) -> Mapping[str, str]:
-        found = {
-            names.TOUCHPOINT_NAME: self.touchpoint,
-            names.STAGE_NAME: self.stage,
-            names.OWNER_FUNCTION: self.owner,
-        }
-        return {key: value for key, value in found.items() if value is not None}
+    stage: str | None
+    owner: str | None
+    tags: Mapping[str, str]
 
 
-@frozen(eq=False)
-class CXContext:
-    """The customer's experience at this point of the code.
+class Place(_Place):
+    """Where in the journey we are: the touchpoint with its stage and its owning function.
+
+    Attributes:
+        tags: What is stamped on every span at this place.
+    """
+
+    __slots__ = ()
+
+    def __new__(  # noqa: D102
+        cls, touchpoint: str, stage: str | None = None, owner: str | None = None
+    ) -> "Place":
+        tags = _present(
+            {
+                names.TOUCHPOINT_NAME: touchpoint,
+                names.STAGE_NAME: stage,
+                names.OWNER_FUNCTION: owner,
+            }
+        )
+        return _Place.__new__(cls, touchpoint, stage, owner, tags)
+
+
+class CXContext(NamedTuple):
+    """The customer's experience at this point of the code. Immutable; read it by attribute.
 
     Attributes:
         journey: The journey the customer is on, or None.
@@ -189,12 +214,12 @@ class CXContext:
         interaction: Name of the micro-interaction, or None.
     """
 
-    scope: RequestScope = field(repr=False)
+    scope: RequestScope
     journey: Journey | None = None
     place: Place | None = None
     interaction: str | None = None
-    block: Block | None = field(default=None, repr=False)
-    handle: Any = field(default=None, repr=False)
+    block: Block | None = None
+    handle: Any = None
 
     @property
     def identity(self) -> Identity:

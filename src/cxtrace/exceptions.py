@@ -11,12 +11,10 @@ swallowed and counted.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-import attrs
 
-
-@attrs.frozen(order=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with a journey map, at one place.
 
     ``str(problem)`` is the line that people read: ``file:line: key: message``.
