@@ -38,7 +38,7 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from cxtrace import exporters
+from cxtrace import _otlp_file, exporters
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import (
     CountingExporter,
@@ -532,7 +532,7 @@ def test_a_span_that_cannot_be_encoded(
     def refuse(spans: object) -> bytes:
         raise ValueError("s3cret")
 
-    monkeypatch.setattr(exporters, "_otlp_json", refuse)
+    monkeypatch.setattr(_otlp_file, "_otlp_json", refuse)
 
     assert FileSpanExporter(tmp_path / "spans.jsonl").export(made_spans()) is FAILURE
     assert "ValueError" in caplog.text

@@ -11,7 +11,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_plus
 
 from attrs import frozen
 
@@ -68,7 +68,8 @@ def parse(text: str) -> Header:
     for member in text.split(","):
         stripped = member.strip()
         key, _, value = stripped.partition("=")
-        key = unquote(key.strip())
+        # As OpenTelemetry's own propagator reads a key, so that no spelling gets past us.
+        key = unquote_plus(key).strip()
         if is_ours(key):
             repeated = repeated or key in ours
             ours[key] = unquote(value.partition(";")[0].strip())
@@ -94,7 +95,8 @@ def fault(members: Mapping[str, str], key: Key, now: float) -> str | None:
         return "unsigned"
     if key_id != key.key_id:
         return "other_key"
-    parts = sorted(f"{k}={_escaped(v)}" for k, v in members.items() if k != SIGNATURE)
+    # Keys are escaped too: one that holds "=" and a line break could pass for two members.
+    parts = sorted(f"{_escaped(k)}={_escaped(v)}" for k, v in members.items() if k != SIGNATURE)
     expected = _signature(parts, key, moment)
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         return "forged"

@@ -14,8 +14,10 @@ _NETWORKS: Final = tuple(
     ip_network(block)
     for block in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1", "fc00::/7")
 )
+# What else stands in a host, such as a slash or a backslash, clients read in different ways.
+_HOST: Final = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 # A lone number is an IPv4 address to most resolvers: 134744072 is 8.8.8.8.
-_LABEL: Final = re.compile(r"(?!0x)[a-z](?:[a-z0-9_-]*[a-z0-9])?")
+_LABEL: Final = re.compile(r"[a-z](?:[a-z0-9_-]*[a-z0-9])?")
 
 
 def is_ours(attributes: Mapping[str, Any], trusted: tuple[str, ...]) -> bool | None:
@@ -35,8 +37,10 @@ def is_ours(attributes: Mapping[str, Any], trusted: tuple[str, ...]) -> bool | N
 
 
 def _host(url: object) -> str | None:
+    if not isinstance(url, str) or "\\" in url:
+        return None
     try:
-        return urlsplit(str(url)).hostname
+        return urlsplit(url).hostname
     except ValueError:
         return None
 
@@ -49,12 +53,16 @@ def _is_our_host(host: str, trusted: tuple[str, ...]) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
-        return _LABEL.fullmatch(host) is not None or host.endswith(_SUFFIXES)
+        return _LABEL.fullmatch(host) is not None or _has_suffix(host, _SUFFIXES)
     mapped = getattr(address, "ipv4_mapped", None)
     return any((mapped or address) in network for network in _NETWORKS)
 
 
 def _matches(host: str, pattern: str) -> bool:
     if pattern.startswith("*."):
-        return host.endswith(pattern[1:])
+        return _has_suffix(host, pattern[1:])
     return host == pattern
+
+
+def _has_suffix(host: str, suffix: str | tuple[str, ...]) -> bool:
+    return host.endswith(suffix) and _HOST.fullmatch(host) is not None

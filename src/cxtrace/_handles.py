@@ -78,7 +78,10 @@ class SpanHandle(Block):
 
         journey_map = _runtime.current.journey_map
         context_keys = () if journey_map is None else journey_map.context
-        self.span.set_attributes(allowed(values, context_keys))
+        kept = allowed(values, context_keys)
+        if not self._scope.identity.linkable:
+            kept.pop(names.SESSION_ID, None)
+        self.span.set_attributes(kept)
 
     def end(self, error: BaseException | None) -> None:
         """Close the block; ``error`` is what flew out of it."""

@@ -30,7 +30,8 @@ def _table(path: Path) -> dict[str, Any]:
         document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    table = document.get("tool", {}).get("cxtrace", {})
+    tools = document.get("tool", {})
+    table = tools.get("cxtrace", {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
         raise ConfigurationError(f"{path}: tool.cxtrace must be a table")
     return table

@@ -15,6 +15,12 @@ from cxtrace._runtime import TrustInbound, UnknownDestination
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.journey_map import JourneyMap
 
+# OpenTelemetry reads these by itself; in the environment, they come before a file.
+_OTEL_NAMES: Final = {
+    "service_name": "OTEL_SERVICE_NAME",
+    "exporter": "OTEL_TRACES_EXPORTER",
+    "sample": "OTEL_TRACES_SAMPLER",
+}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
@@ -28,7 +34,7 @@ def _text(value: object) -> str:
 def _ratio(value: Any) -> float:
     try:
         ratio = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         ratio = -1.0
     if isinstance(value, bool) or not 0.0 <= ratio <= 1.0:
         raise ValueError("a number from 0 to 1")
@@ -113,7 +119,7 @@ def settle(
             it was set and what to write instead.
         MapError: The journey map is wrong.
     """
-    start = Path.cwd() if start is None else start
+    start = _here() if start is None else start
     project, table = tool_table(start)
     _refuse_unknown(project, table)
     found: dict[str, Any] = {}
@@ -123,6 +129,13 @@ def settle(
             found[name] = _parsed(parse, value, place, secret=name == "key")
     found["journey_map"] = _map(arguments.get("journey_map"), environ, start)
     return Settings(**found)
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # the folder was deleted under a process that runs on
+        return Path(os.sep)
 
 
 def _parsers() -> dict[str, Callable[[Any], Any]]:
@@ -145,6 +158,8 @@ def _first(
     variable = f"CXTRACE_{name.upper()}"
     if environ.get(variable):
         return environ[variable], variable
+    if environ.get(_OTEL_NAMES.get(name, "")):
+        return None, ""
     return table.get(name), f"{project}: tool.cxtrace.{name}"
 
 

@@ -175,6 +175,9 @@ class Journey(_Journey):
         linked = {**named, names.JOURNEY_ID: id} if id else named
         return _Journey.__new__(cls, name, id, route, named, linked)
 
+    def __repr__(self) -> str:
+        return f"Journey(name={self.name!r}, id={self.id!r}, route={self.route!r})"
+
 
 class _Place(NamedTuple):
     touchpoint: str
@@ -204,6 +207,9 @@ class Place(_Place):
         )
         return _Place.__new__(cls, touchpoint, stage, owner, tags)
 
+    def __repr__(self) -> str:
+        return f"Place(touchpoint={self.touchpoint!r}, stage={self.stage!r}, owner={self.owner!r})"
+
 
 class CXContext(NamedTuple):
     """The customer's experience at this point of the code. Immutable; read it by attribute.
@@ -220,6 +226,10 @@ class CXContext(NamedTuple):
     interaction: str | None = None
     block: Block | None = None
     handle: Any = None
+
+    def __repr__(self) -> str:
+        shown = f"journey={self.journey!r}, place={self.place!r}, interaction={self.interaction!r}"
+        return f"CXContext({shown})"
 
     @property
     def identity(self) -> Identity:

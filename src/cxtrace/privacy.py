@@ -98,7 +98,7 @@ def load_key(given: str | bytes | None, environ: Mapping[str, str]) -> Key | Non
         given = environ.get("CXTRACE_KEY") or _read(environ.get("CXTRACE_KEY_FILE"))
     if given is None:
         return None
-    return Key(given.strip().encode() if isinstance(given, str) else given)
+    return Key(_bytes_of(given.strip()) if isinstance(given, str) else given)
 
 
 def allowed(values: Mapping[str, Any], context_keys: Collection[str]) -> dict[str, Any]:
@@ -133,13 +133,24 @@ def _may_be_set(key: object, value: object, context_keys: Collection[str]) -> bo
         return isinstance(value, str) and _PLAIN_ID.fullmatch(value) is not None
     prefix, _, last = key.rpartition(".")
     if prefix == names.QUALITY:
+        if not last or not _PLAIN_KEY.fullmatch(key):
+            return False
         return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
     return (
         prefix == names.CONTEXT
         and last in context_keys
         and isinstance(value, str)
         and _PLAIN_TEXT.fullmatch(value) is not None
+        and value.isprintable()
     )
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        # Bytes of the environment that are no UTF-8 count as they would in a file.
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ConfigurationError("the key is no text; give bytes") from None
 
 
 def _read(path: str | None) -> bytes | None:

@@ -68,7 +68,7 @@ class CXPropagator(TextMapPropagator):
             return _extract(getter.get(carrier, HEADER), context)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("extract", error)
-            return context
+            return _extract(None, context)
 
     def inject(
         self,
@@ -216,9 +216,8 @@ def _outbound(context: Context) -> str | None:
 
 
 def _goes_to_us(span: Span, runtime: _runtime.Runtime) -> bool | None:
-    known = getattr(span.get_span_context().trace_state, "goes_to_us", None)
-    if known is not None or not span.is_recording():
-        return known
+    if not span.is_recording():
+        return getattr(span.get_span_context().trace_state, "goes_to_us", None)
     if getattr(span, "kind", None) not in _OUTBOUND:
         return None
     return _destination.is_ours(getattr(span, "attributes", None) or {}, runtime.trusted_hosts)

@@ -1,13 +1,14 @@
 """The sampler around the sampler: it tells the propagator where an unsampled request goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
-from cxtrace import _destination, _runtime
+from cxtrace import _destination, _guard, _runtime
 
 _OUTBOUND = (SpanKind.CLIENT, SpanKind.PRODUCER)
 
@@ -45,7 +46,9 @@ class DestinationSampler(Sampler):
         if result.decision is not Decision.DROP:
             return result
         if kind in _OUTBOUND or isinstance(result.trace_state, DestinationState):
-            result.trace_state = _remembering(result.trace_state, kind, attributes)
+            state = _remembering(result.trace_state, kind, attributes)
+            # A new result: a sampler may hand out the same one to every thread.
+            return SamplingResult(result.decision, result.attributes, state)
         return result
 
     def get_description(self) -> str:
@@ -58,6 +61,13 @@ def _remembering(
 ) -> DestinationState:
     remembered = DestinationState(list(state.items()) if state else None)
     if kind in _OUTBOUND:
-        trusted = _runtime.current.trusted_hosts
-        remembered.goes_to_us = _destination.is_ours(attributes or {}, trusted)
+        remembered.goes_to_us = _goes_to_us(attributes or {})
     return remembered
+
+
+def _goes_to_us(attributes: Mapping[str, Any]) -> bool | None:
+    try:
+        return _destination.is_ours(attributes, _runtime.current.trusted_hosts)
+    except Exception as error:  # noqa: BLE001  whatever a caller gives for attributes
+        _guard.swallow("sampler", error)
+        return None

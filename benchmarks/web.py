@@ -1,0 +1,185 @@
+"""A request to FastAPI with three touchpoints in it, called in process, without a socket."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any
+
+from fastapi import FastAPI
+from opentelemetry import propagate, trace
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+import cxtrace
+from benchmarks.measure import Block, Line, Size, block, compare, in_turns
+from benchmarks.subjects import Attributes, Discard, configure, stock
+
+_TARGET = 0.15
+_NAMES = ("cart.view", "checkout.pay", "payment.authorise")
+_SCOPE: dict[str, Any] = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "http",
+    "path": "/orders",
+    "raw_path": b"/orders",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [(b"host", b"shop.example.com"), (b"user-agent", b"benchmark")],
+    "client": ("127.0.0.1", 40000),
+    "server": ("127.0.0.1", 8000),
+}
+"""One request, as a server hands it over."""
+
+_loop = asyncio.new_event_loop()
+
+
+@cxtrace.touchpoint(_NAMES[2])
+async def _authorise() -> None:
+    pass
+
+
+@cxtrace.touchpoint(_NAMES[1])
+async def _pay() -> None:
+    await _authorise()
+
+
+@cxtrace.touchpoint(_NAMES[0])
+async def _view() -> None:
+    pass
+
+
+async def _ours() -> dict[str, str]:
+    await _view()
+    await _pay()
+    return {"state": "paid"}
+
+
+async def _ours_for_a_customer() -> dict[str, str]:
+    with (
+        cxtrace.journey("first_order", route="guest"),
+        cxtrace.customer("cust-42", kind="person", segment="smb", consent="granted"),
+    ):
+        return await _ours()
+
+
+async def _bare() -> dict[str, str]:
+    return {"state": "paid"}
+
+
+def measure(size: Size) -> list[Line]:
+    """What three touchpoints add to an instrumented request, and three spans made by hand."""
+    stock_propagator = CompositePropagator(
+        [TraceContextTextMapPropagator(), W3CBaggagePropagator()]
+    )
+    provider, reference = configure(Discard()), stock(Discard())
+    our_propagator = propagate.get_global_textmap()
+    tracer = reference.get_tracer("by-hand")
+    short, full = _tags(customer=False), _tags(customer=True)
+    turns: dict[str, Block] = {}
+    for name, handler, used in (
+        ("bare", _bare, reference),
+        ("ours", _ours, provider),
+        ("ours, customer", _ours_for_a_customer, provider),
+        ("theirs", _by_hand(tracer, short), reference),
+        ("theirs, customer", _by_hand(tracer, full), reference),
+    ):
+        propagator = our_propagator if used is provider else stock_propagator
+        turn = block(_serving(handler, used), size.calls // 4 or 1, after=used.force_flush)
+        turns[name] = _with(propagator, turn)
+    samples = in_turns(turns, size.rounds)
+    lines = []
+    for suffix, what, target in (
+        ("", "3 touchpoints", _TARGET),
+        (", customer", "journey, customer and 3 touchpoints", None),
+    ):
+        for who, whose in (("ours", ""), ("theirs", ", by hand")):
+            lines.append(
+                compare(
+                    samples,
+                    f"FastAPI request: {what}{whose}",
+                    f"{who}{suffix}",
+                    "bare",
+                    less="bare",
+                    target=target if who == "ours" else None,
+                    note="added, beside the instrumented request with one server span",
+                )
+            )
+    return lines
+
+
+def _with(propagator: Any, turn: Block) -> Block:
+    def run() -> float:
+        propagate.set_global_textmap(propagator)
+        return turn()
+
+    return run
+
+
+def _serving(handler: Callable[[], Any], provider: TracerProvider) -> Callable[[int], None]:
+    app = FastAPI()
+    app.get("/orders")(handler)
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=provider, exclude_spans=["receive", "send"]
+    )
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def main(calls: int) -> None:
+        for _ in repeat(None, calls):
+            await app(dict(_SCOPE), receive, send)
+
+    def run(calls: int) -> None:
+        _loop.run_until_complete(main(calls))
+        if statuses != [200] * calls:
+            raise RuntimeError(f"the application answered {set(statuses)}")
+        statuses.clear()
+
+    return run
+
+
+def _by_hand(
+    tracer: trace.Tracer, tags: dict[str, Attributes]
+) -> Callable[[], Any]:
+    view, pay, authorise = _NAMES
+    outcome = "cx.touchpoint.outcome"
+
+    async def by_hand() -> dict[str, str]:
+        with tracer.start_as_current_span(view, attributes=tags[view]) as span:
+            span.set_attribute(outcome, "completed")
+        with tracer.start_as_current_span(pay, attributes=tags[pay]) as span:
+            with tracer.start_as_current_span(authorise, attributes=tags[authorise]) as inner:
+                inner.set_attribute(outcome, "completed")
+            span.set_attribute(outcome, "completed")
+        return {"state": "paid"}
+
+    return by_hand
+
+
+def _tags(*, customer: bool) -> dict[str, Attributes]:
+    found: dict[str, Attributes] = {}
+
+    def read() -> None:
+        for name in _NAMES:
+            with cxtrace.touchpoint(name) as handle:
+                found[name] = dict(getattr(handle.span, "attributes", None) or {})
+
+    if not customer:
+        read()
+        return found
+    with (
+        cxtrace.journey("first_order", route="guest"),
+        cxtrace.customer("cust-42", kind="person", segment="smb", consent="granted"),
+    ):
+        read()
+    return found

@@ -1,0 +1,201 @@
+"""Reference pages made of what they describe: registry, settings, commands and map grammar.
+
+Each directive writes Markdown and lets MyST read it, so that a page cannot say anything else than
+the code does.
+"""
+
+import contextlib
+import inspect
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import yaml
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import cxtrace
+from cxtrace import attributes as names
+from cxtrace.cli import COMMANDS, main
+from cxtrace.journey_map import json_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+REGISTRY = ROOT / "semconv"
+STAMPED = (
+    names.JOURNEY_NAME,
+    names.JOURNEY_ID,
+    names.STAGE_NAME,
+    names.TOUCHPOINT_NAME,
+    names.OWNER_FUNCTION,
+    names.CUSTOMER_PSEUDONYM,
+)
+
+
+# Attributes
+
+
+def sent_names() -> set[str]:
+    """The attributes that the code of this version can set: the names that it uses."""
+    code = "".join(path.read_text(encoding="utf-8") for path in _modules())
+    used = set(re.findall(r"\bnames\.([A-Z_]+)\b", code))
+    return {getattr(names, name) for name in used if isinstance(getattr(names, name, None), str)}
+
+
+def _modules() -> Iterator[Path]:
+    source = Path(cxtrace.__file__).parent
+    return (path for path in source.glob("*.py") if path.name != "attributes.py")
+
+
+def attribute_table() -> str:
+    """What each attribute means, from the registry."""
+    registered = yaml.safe_load((REGISTRY / "attributes.yaml").read_text(encoding="utf-8"))
+    sent = sent_names()
+    rows = [_attribute(item) for item in registered["attributes"] if item.get("key") in sent]
+    known = {item.get("key") for item in registered["attributes"]}
+    rows += [
+        f"| `{name}` | {meaning} | string | {privacy} |"
+        for name, (meaning, privacy) in _FOREIGN.items()
+        if name in sent - known
+    ]
+    head = "| Attribute | Meaning | Values | Privacy class |\n|---|---|---|---|"
+    return "\n".join([head, *rows])
+
+
+_FOREIGN = {
+    names.CUSTOMER_PSEUDONYM: ("Pseudonym of the customer: a keyed hash.", "linkable pseudonym"),
+    names.SESSION_ID: ("Session of the customer, where `set()` is given one.", "linkable pseudonym"),
+    names.ERROR_TYPE: ("Class of the exception, or the reason given to `fail()`.", "none"),
+}
+
+
+def _attribute(item: dict[str, Any]) -> str:
+    kind = item["type"]
+    key = item["key"]
+    if isinstance(kind, dict):
+        values = ", ".join(f"`{member['value']}`" for member in kind["members"])
+    else:
+        values = kind.removeprefix("template[").removesuffix("]")
+        key += ".<key>" if kind.startswith("template") else ""
+    privacy = item.get("annotations", {}).get("cx", {}).get("pii_class", "none")
+    return f"| `{key}` | {item['brief']} | {values} | {privacy.replace('_', ' ')} |"
+
+
+def stamped_list() -> str:
+    """The tags of every span under a touchpoint."""
+    return "\n".join(f"- `{name}`" for name in STAMPED)
+
+
+# Settings
+
+
+def settings_table() -> str:
+    """The arguments of ``configure()``, from its docstring."""
+    head = "| Setting | Environment | `[tool.cxtrace]` | Meaning |\n|---|---|---|---|"
+    return "\n".join([head, *(_setting(*item) for item in documented_arguments().items())])
+
+
+def documented_arguments() -> dict[str, str]:
+    """Each argument of ``configure()`` and what its docstring says about it."""
+    text = inspect.getdoc(cxtrace.configure) or ""
+    part = text.partition("Args:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", part, re.MULTILINE)
+    return {name: " ".join(meaning.replace("``", "`").split()) for name, meaning in found}
+
+
+def _setting(name: str, meaning: str) -> str:
+    variable = "CXTRACE_MAP" if name == "journey_map" else f"CXTRACE_{name.upper()}"
+    key = "never" if name == "key" else f"`{name}`"
+    return f"| `{name}` | `{variable}` | {key} | {meaning} |"
+
+
+# Commands
+
+
+def command_pages() -> str:
+    """The help of each command."""
+    parts = [f"```text\n{help_of()}```"]
+    parts += [f"## `cxtrace {name}`\n\n```text\n{help_of(name)}```" for name in COMMANDS]
+    return "\n\n".join(parts)
+
+
+def help_of(*command: str) -> str:
+    """What ``cxtrace COMMAND --help`` prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), mock.patch.dict(os.environ, COLUMNS="88"):
+        main([*command, "--help"])
+    return printed.getvalue()
+
+
+# Grammar of the map
+
+
+def map_grammar() -> str:
+    """The keys of a journey map, from its JSON Schema."""
+    schema = json_schema()
+    parts = [_keys("The top of a file", schema)]
+    for key, part in schema["properties"].items():
+        title, inner = _table_of(key, part)
+        if inner is not None:
+            parts.append(_keys(title, inner))
+    return "\n\n".join(parts)
+
+
+def _table_of(key: str, part: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    if "properties" in part.get("items", {}):
+        return f"`[[{key}]]`", part["items"]
+    inner = part.get("additionalProperties")
+    if isinstance(inner, dict) and "properties" in inner:
+        return f"`[{key}.NAME]`", inner
+    return "", None
+
+
+def _keys(title: str, table: dict[str, Any]) -> str:
+    required = table.get("required", ())
+    rows = [
+        f"| `{key}` | {_type(part)} | {'yes' if key in required else ''} | {part['description']} |"
+        for key, part in table["properties"].items()
+    ]
+    return "\n".join([f"## {title}\n", "| Key | Value | Required | Meaning |\n|---|---|---|---|", *rows])
+
+
+def _type(part: dict[str, Any]) -> str:
+    if "const" in part:
+        return f"`\"{part['const']}\"`"
+    if "enum" in part:
+        return ", ".join(f"`{value}`" for value in part["enum"])
+    if part.get("type") == "array":
+        return f"array of {_type(part['items'])}"
+    if part.get("type") == "string":
+        return "name" if "pattern" in part else "text"
+    if part.get("type") == "object":
+        return "table"
+    return str(part.get("type", "anything"))
+
+
+_MAKERS = {
+    "cx-attributes": attribute_table,
+    "cx-stamped": stamped_list,
+    "cx-settings": settings_table,
+    "cx-commands": command_pages,
+    "cx-map-grammar": map_grammar,
+}
+
+
+class Generated(SphinxDirective):
+    """Puts what one of the makers writes on the page."""
+
+    def run(self) -> list[nodes.Node]:
+        """The parsed Markdown."""
+        return self.parse_text_to_nodes(_MAKERS[self.name](), allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    for name in _MAKERS:
+        app.add_directive(name, Generated)
+    return {"parallel_read_safe": True}
