@@ -24,7 +24,7 @@ _HELD: Final = {**_STILL, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2048"}
 
 _SECTIONS: Final[dict[str, dict[str, str]]] = {
     "spans": _STILL,
-    "no_sdk": {},
+    "no_sdk": {"CXTRACE_KEY": "a key that is only used in the benchmarks"},
     "memory": _HELD,
     "export": _STILL,
     "losses": {},

@@ -21,8 +21,7 @@ _TICKS = 1_000
 def cost(size: Size) -> list[Line]:
     """Processor time of this process for a span that is made, encoded and sent."""
     with sink.running() as collector:
-        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
-        provider, reference = configure("otlp"), stock(OTLPSpanExporter())
+        provider, reference = _pipelines(collector)
         request = a_request()
         function = by_hand(reference.get_tracer("by-hand"), tags(request))
 
@@ -48,8 +47,7 @@ def cost(size: Size) -> list[Line]:
 def losses(size: Size) -> list[Line]:
     """Spans made flat out, with the default queue: are those that are lost all counted?"""
     with sink.running() as collector:
-        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
-        provider, reference = configure("otlp"), stock(OTLPSpanExporter())
+        provider, reference = _pipelines(collector)
         request = a_request()
         function = by_hand(reference.get_tracer("by-hand"), tags(request))
         earlier = cxtrace.report().spans
@@ -82,6 +80,12 @@ def losses(size: Size) -> list[Line]:
             note=note,
         )
     ]
+
+
+def _pipelines(collector: sink.Sink) -> tuple[TracerProvider, TracerProvider]:
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
+    os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    return configure("otlp"), stock(OTLPSpanExporter())
 
 
 def _flat_out(

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.measure import Line, Size, compare
@@ -23,16 +26,15 @@ print(time.process_time() - start, len(sys.modules) - modules)
 
 
 def measure(size: Size) -> list[Line]:
-    """Processor time and modules, on warm bytecode, without the start of Python itself."""
+    """Processor time and modules, without the start of Python itself."""
     statements = (OURS, API, _CONFIGURE, _SDK)
     times: dict[str, list[float]] = {statement: [] for statement in statements}
     modules: dict[str, int] = {}
-    for statement in statements:
-        _started(statement)
-    for number in range(size.starts):
-        for statement in statements if number % 2 == 0 else reversed(statements):
-            spent, modules[statement] = _started(statement)
-            times[statement].append(spent)
+    with _warm_bytecode(statements) as environ:
+        for number in range(size.starts):
+            for statement in statements if number % 2 == 0 else reversed(statements):
+                spent, modules[statement] = _started(statement, environ)
+                times[statement].append(spent)
     return [
         compare(times, OURS, OURS, API, target=_TARGET, unit="ms", note=f"beside {API!r}"),
         _modules(OURS, API, modules),
@@ -46,27 +48,37 @@ def _modules(mine: str, theirs: str, found: dict[str, int]) -> Line:
     return Line(f"{mine}: modules", "", found[mine], found[theirs], ratio)
 
 
-def _started(statement: str) -> tuple[float, int]:
+@contextmanager
+def _warm_bytecode(statements: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The environment in which all modules, ours as well as installed ones, are compiled.
+
+    Without it, a checkout whose bytecode nobody may write would be compiled on every start.
+    """
+    with TemporaryDirectory() as folder:
+        environ = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        for statement in statements:
+            _started(statement, environ)
+        yield environ
+
+
+def _started(statement: str, environ: Mapping[str, str]) -> tuple[float, int]:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM.format(statement)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
-        env=_without_coverage(),
+        env=environ,
     )
     spent, modules = done.stdout.split()
     return float(spent), int(modules)
 
 
-def _without_coverage() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith("COV")}
-
-
 def slowest(count: int = 25) -> str:
     """The modules that take longest to import by themselves, from ``-X importtime``."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", OURS], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-X", "importtime", "-c", OURS]
+    with _warm_bytecode([OURS]) as environ:
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True, env=environ)
     rows = []
     for row in done.stderr.splitlines():
         own, _, rest = row.removeprefix("import time:").partition("|")

@@ -59,9 +59,7 @@ def with_sdk(size: Size) -> list[Line]:
     for state, (our_context, their_context, sampled) in states.items():
         calls = size.calls if sampled else size.calls * 5
         for form, run in our_forms().items():
-            turns[f"{form}, {state}, ours"] = block(
-                run, calls, our_context, provider.force_flush
-            )
+            turns[f"{form}, {state}, ours"] = block(run, calls, our_context, provider.force_flush)
         for form, run in hand_forms(tracer, attributes).items():
             turns[f"{form}, {state}, theirs"] = block(
                 run, calls, their_context, reference.force_flush

@@ -66,9 +66,7 @@ def a_request(number: int = 0) -> Context:
     """The context of a request with a journey and a customer. Its blocks stay open."""
     token = attach(Context())
     cxtrace.journey("first_order", route="guest").__enter__()
-    cxtrace.customer(
-        f"cust-{number}", kind="person", segment="smb", consent="granted"
-    ).__enter__()
+    cxtrace.customer(f"cust-{number}", kind="person", segment="smb", consent="granted").__enter__()
     context = get_current()
     detach(token)
     return context

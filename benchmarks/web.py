@@ -83,6 +83,7 @@ def measure(size: Size) -> list[Line]:
     turns: dict[str, Block] = {}
     for name, handler, used in (
         ("bare", _bare, reference),
+        ("configured", _bare, provider),
         ("ours", _ours, provider),
         ("ours, customer", _ours_for_a_customer, provider),
         ("theirs", _by_hand(tracer, short), reference),
@@ -92,7 +93,17 @@ def measure(size: Size) -> list[Line]:
         turn = block(_serving(handler, used), size.calls // 4 or 1, after=used.force_flush)
         turns[name] = _with(propagator, turn)
     samples = in_turns(turns, size.rounds)
-    lines = []
+    note = "added, beside the instrumented request with one server span"
+    lines = [
+        compare(
+            samples,
+            "FastAPI request: configured, no touchpoint",
+            "configured",
+            "bare",
+            less="bare",
+            note=note,
+        )
+    ]
     for suffix, what, target in (
         ("", "3 touchpoints", _TARGET),
         (", customer", "journey, customer and 3 touchpoints", None),
@@ -106,7 +117,7 @@ def measure(size: Size) -> list[Line]:
                     "bare",
                     less="bare",
                     target=target if who == "ours" else None,
-                    note="added, beside the instrumented request with one server span",
+                    note=note,
                 )
             )
     return lines
@@ -148,9 +159,7 @@ def _serving(handler: Callable[[], Any], provider: TracerProvider) -> Callable[[
     return run
 
 
-def _by_hand(
-    tracer: trace.Tracer, tags: dict[str, Attributes]
-) -> Callable[[], Any]:
+def _by_hand(tracer: trace.Tracer, tags: dict[str, Attributes]) -> Callable[[], Any]:
     view, pay, authorise = _NAMES
     outcome = "cx.touchpoint.outcome"
 

@@ -6,23 +6,23 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
 from typing import Any, Final, Literal, Protocol
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from opentelemetry import propagate, trace
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
 from cxtrace._settings import Settings, settle
 from cxtrace._span import tracing_of
 from cxtrace._version import version
+from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import CountingExporter, TreeExporter, span_exporter
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser, load_key
@@ -35,8 +35,12 @@ DEADLINE: Final = 2.0
 
 _CONSOLE_DELAY_MS: Final = 200
 
+_EXITS_WITHOUT_NEW_THREADS: Final = sys.version_info[:2] == (3, 12)
+
 _logger = logging.getLogger("cxtrace")
 _lock = threading.Lock()
+_standby: "_Standby | None" = None
+_watches_children = False
 
 
 class Joinable(Protocol):
@@ -116,11 +120,15 @@ def configure(
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             _logger.warning("cxtrace is off, because OTEL_SDK_DISABLED is set")
             return
-        wiring = _wire(settle(arguments))
+        try:
+            wiring = _wire(settle(arguments))
+        except ValueError as error:
+            raise ConfigurationError(f"OpenTelemetry refuses a setting: {error}") from error
 
 
 def _wire(settings: Settings) -> Wiring:
     key = load_key(settings.key, os.environ)
+    settings = evolve(settings, key=None)  # kept nowhere in the clear
     found = trace.get_tracer_provider()
     if type(found) is trace.ProxyTracerProvider:
         wired = _build(settings)
@@ -177,14 +185,16 @@ def _assemble(
     exporter: SpanExporter | None,
 ) -> Wiring:
     stamp = StampProcessor()
-    provider.add_span_processor(stamp)
-    if exporter is None:
-        return Wiring(settings, provider, mode, stamp, (), ())
-    counting = CountingExporter(exporter)
-    delay = _CONSOLE_DELAY_MS if isinstance(exporter, TreeExporter) else None
-    batch = BatchSpanProcessor(counting, schedule_delay_millis=delay)
-    provider.add_span_processor(batch)
-    return Wiring(settings, provider, mode, stamp, (counting,), (batch,))
+    wired = Wiring(settings, provider, mode, stamp, (), ())
+    if exporter is not None:
+        counting = CountingExporter(exporter)
+        delay = _CONSOLE_DELAY_MS if isinstance(exporter, TreeExporter) else None
+        batch = BatchSpanProcessor(counting, schedule_delay_millis=delay)
+        wired = evolve(wired, exporters=(counting,), processors=(batch,))
+    # Last, because nothing may have changed where one of OTEL_BSP_* is refused.
+    for processor in (stamp, *wired.processors):
+        provider.add_span_processor(processor)
+    return wired
 
 
 def _exporter(wanted: str | SpanExporter) -> SpanExporter | None:
@@ -220,7 +230,7 @@ def _resource(settings: Settings) -> Resource:
 
 
 def _use_propagator() -> None:
-    """Add ours to OpenTelemetry's default; a list that the user has chosen stays as it is."""
+    """Add ours to those in force; a list in ``OTEL_PROPAGATORS`` stays as it is."""
     if os.environ.get("OTEL_PROPAGATORS"):
         if "cxtrace" not in os.environ["OTEL_PROPAGATORS"]:
             _logger.warning(
@@ -228,18 +238,44 @@ def _use_propagator() -> None:
                 "Write OTEL_PROPAGATORS=tracecontext,baggage,cxtrace"
             )
         return
-    ours = CXPropagator()
-    standard = [TraceContextTextMapPropagator(), W3CBaggagePropagator()]
-    propagate.set_global_textmap(CompositePropagator([*standard, ours]))
+    found = propagate.get_global_textmap()
+    propagate.set_global_textmap(CompositePropagator([found, CXPropagator()]))
 
 
 def _flush_at_exit() -> None:
     atexit.register(shutdown)
+    _prepare_exit()
+    if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows has no fork
+        os.register_at_fork(after_in_child=_prepare_exit)
+
+
+def _prepare_exit() -> None:
+    global _standby, _watches_children  # noqa: PLW0603
+    if _EXITS_WITHOUT_NEW_THREADS:
+        _standby = _Standby()
     # A process of multiprocessing leaves by os._exit and runs no atexit handler.
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:
+    if util is not None and not _watches_children:
+        _watches_children = True
         util.register_after_fork(shutdown, _finalise)
         _finalise(shutdown)
+
+
+class _Standby:
+    """A thread that waits for the exit, for a Python that starts none by then."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="cxtrace_exit", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._work.get()()
+
+    def take(self, work: Callable[[], None]) -> threading.Thread:
+        """The thread, which does ``work`` now; only the first work is done."""
+        self._work.put(work)
+        return self._thread
 
 
 def _finalise(last: Callable[[], bool]) -> None:
@@ -288,9 +324,11 @@ def _within(timeout: float, work: Callable[[Wiring, float], bool]) -> bool:
     thread = threading.Thread(target=run, name=f"cxtrace{work.__name__}", daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:  # no new thread can start while the interpreter exits
-        _guard.swallow(work.__name__, error)
-        return False
+    except RuntimeError as error:
+        if _standby is None:
+            _guard.swallow(work.__name__, error)
+            return False
+        thread = _standby.take(run)
     thread.join(timeout)
     return bool(done) and done[0]
 

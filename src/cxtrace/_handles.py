@@ -10,7 +10,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
 from cxtrace.attributes import Outcome
-from cxtrace.context import KEY, Block, CXContext, Place, RequestScope
+from cxtrace.context import KEY, LINKING, Block, CXContext, Place, RequestScope
 
 _OUTCOMES: Final = frozenset(get_args(Outcome))
 _REASON: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
@@ -87,7 +87,7 @@ class SpanHandle(Block):
         """Close the block; ``error`` is what flew out of it."""
         if self.ended:
             return
-        self.ended = True
+        self.close()
         # A forked child has a copy of this span; the parent's is the one that counts.
         if self._forks == _runtime.forks:
             self._finish(error)
@@ -97,7 +97,15 @@ class SpanHandle(Block):
         self._close(self._last(error))
 
     def _close(self, last: dict[str, Any]) -> None:
-        self._tracing.finish(self.span, self._first, last)
+        self._tracing.finish(self.span, last, self._all)
+
+    def _all(self) -> dict[str, Any]:
+        """What the span started with, as it must be now that more is known."""
+        identity = self._scope.identity
+        found = {**self._first, **identity.tags}
+        if not identity.linkable:
+            found = {key: value for key, value in found.items() if key not in LINKING}
+        return found
 
     def _last(self, error: BaseException | None) -> dict[str, Any]:
         if self._error is None and isinstance(error, Exception):
@@ -134,7 +142,7 @@ class TouchpointHandle(SpanHandle):
         """
         if self.ended:
             return self
-        if outcome in _OUTCOMES:
+        if is_one_of(outcome, _OUTCOMES):
             self._outcome = outcome
         else:
             refuse("outcome", _OUTCOMES)
@@ -147,6 +155,9 @@ class TouchpointHandle(SpanHandle):
         """
         super().fail(reason)
         return self.outcome("failed")
+
+    def _all(self) -> dict[str, Any]:
+        return {**super()._all(), **self._scope.identity.details}
 
     def _last(self, error: BaseException | None) -> dict[str, Any]:
         outcome = self._outcome
@@ -165,6 +176,10 @@ class AttachedTouchpoint(TouchpointHandle):
     """A touchpoint that is the server's or consumer's own span, which ends by itself."""
 
     __slots__ = ()
+
+    def _finish(self, error: BaseException | None) -> None:
+        self._scope.release_touchpoint(self.span.get_span_context().span_id)
+        self._close(self._last(error))
 
     def _close(self, last: dict[str, Any]) -> None:
         self.span.set_attributes(last)
@@ -192,6 +207,11 @@ def _checked_reason(reason: object) -> str:
         "_ . : - and at most 64 of them; what was given is not sent",
     )
     return "unspecified"
+
+
+def is_one_of(value: object, allowed: frozenset[str]) -> bool:
+    """Whether ``value`` is in a closed set, whatever it is: a list cannot be looked up in one."""
+    return isinstance(value, str) and value in allowed
 
 
 def refuse(what: str, allowed: frozenset[str]) -> None:

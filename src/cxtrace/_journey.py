@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 from opentelemetry.context import Context, get_current
 
 from cxtrace import _guard, _runtime
-from cxtrace._handles import refuse
+from cxtrace._handles import is_one_of, refuse
 from cxtrace._plan import checked_name, refuse_function
 from cxtrace._touchpoint import outermost
 from cxtrace._wrap import Noun, block_of
@@ -150,9 +150,9 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
     ) -> None:
         super().__init__()
         self._id = id
-        self._kind = kind
+        self._kind: CustomerKind | None = kind
         self._segment = segment
-        self._consent = consent
+        self._consent: Consent | None = consent
 
     def __repr__(self) -> str:
         return "<customer>"
@@ -168,7 +168,7 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
         context = get_current()
         cx = cx_of(context) or outermost(context)
         found = _identity(self._id, self._kind, self._segment, self._consent, cx.identity)
-        scope = RequestScope(found, cx.scope)
+        scope = RequestScope(found, cx.scope, settled=True)
         block = CustomerHandle(context, found.pseudonym)
         inner = CXContext(scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
         return with_cx(context, inner)
@@ -204,7 +204,8 @@ def identify(
         if cx is None:
             _guard.count("identify.outside_of_request")
             cx = outermost(context)
-        cx.scope.identify(_identity(id, kind, segment, consent, cx.identity))
+        found = _identity(id, kind, segment, consent, cx.identity)
+        cx.scope.identify(found, _runtime.current.tracing.forget)
     except Exception as error:  # noqa: BLE001
         _guard.swallow("identify", error)
 
@@ -260,7 +261,7 @@ def _identity(
 
 
 def _one_of(value: Any, allowed: frozenset[str], what: str) -> Any:
-    if value is None or value in allowed:
+    if value is None or is_one_of(value, allowed):
         return value
     refuse(what, allowed)
     return None

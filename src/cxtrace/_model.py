@@ -46,6 +46,14 @@ def freeze(value: Any) -> Any:
     return value
 
 
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
+def _channels(value: Iterable[Channel]) -> tuple[Channel, ...]:
+    return tuple(value)
+
+
 def _weights(value: Mapping[str, float]) -> Mapping[str, float]:
     return MappingProxyType(dict(value))
 
@@ -111,16 +119,16 @@ class Touchpoint:
     stage: str
     owner: str
     """The one function that answers for the touchpoint."""
-    channels: tuple[Channel, ...] = attrs.field(default=(), converter=tuple)
+    channels: tuple[Channel, ...] = attrs.field(default=(), converter=_channels)
     initiator: Initiator | None = None
     type: TouchpointType | None = None
     influence: Mapping[str, float] = attrs.field(factory=dict, converter=_weights, hash=False)
     """Share of influence of each function, summing to 1."""
-    interactions: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    interactions: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """The micro-interactions that are planned here."""
     expected_actions: int | None = None
     """How many actions the customer should need."""
-    promises: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    promises: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Ids of the promises that are made here."""
     friction: Mapping[str, Any] = attrs.field(factory=dict, converter=_settings, hash=False)
     """Settings of friction detectors by kind of friction; stored, not interpreted."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
-from cxtrace._handles import refuse
+from cxtrace._handles import is_one_of, refuse
 from cxtrace.attributes import Channel
 from cxtrace.context import Place
 
@@ -18,7 +18,7 @@ Wanted: TypeAlias = "tuple[str, str | None, str | None, str | None]"
 """What the code says about a touchpoint: name, stage, owner, channel. The map says the rest."""
 
 _CHANNELS: Final = frozenset(get_args(Channel))
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,64}")
 _INVALID: Final = "invalid_name"
 _MAX_PLANS: Final = 2_000
 
@@ -40,6 +40,13 @@ class Plan:
         self.runtime = runtime
         self.place = place
         self.attributes = attributes
+
+
+def wanted_of(*said: object) -> Wanted:
+    """What the code says, fit to be looked up: what is not text will be refused as a name."""
+    return tuple(  # type: ignore[return-value]
+        word if word is None or isinstance(word, str) else "" for word in said
+    )
 
 
 def plan_of(runtime: _runtime.Runtime, wanted: Wanted) -> Plan:
@@ -82,9 +89,9 @@ def _make(
     runtime: _runtime.Runtime, name: str, stage: str | None, owner: str | None, channel: str | None
 ) -> Plan:
     name = checked_name(name, "touchpoint")
-    stage = stage and checked_name(stage, "stage")
-    owner = owner and checked_name(owner, "owner")
-    if channel is not None and channel not in _CHANNELS:
+    stage = None if stage is None else checked_name(stage, "stage")
+    owner = None if owner is None else checked_name(owner, "owner")
+    if channel is not None and not is_one_of(channel, _CHANNELS):
         refuse("channel", _CHANNELS)
         channel = None
     own: dict[str, Any] = {}

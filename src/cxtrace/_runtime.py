@@ -6,6 +6,7 @@ whatever provider OpenTelemetry has, and to nobody where it has none.
 
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from opentelemetry import trace
@@ -42,8 +43,12 @@ class Tracing(Protocol):
         """A started span, or None where nobody listens. ``origin`` becomes a link."""
         ...
 
-    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
-        """Set the ``last`` attributes and end the span, ``first`` being those it started with."""
+    def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
+        """Set the ``last`` attributes and end the span; ``ours`` gives all others of ours."""
+        ...
+
+    def forget(self, span: Span, keys: tuple[str, ...]) -> None:
+        """Take attributes from an open span."""
         ...
 
 
@@ -59,9 +64,13 @@ class ApiTracing:
             return None
         return start_span(provider.get_tracer("cxtrace"), name, attributes, context, origin)
 
-    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
+    def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
         """End the span."""
-        finish_span(span, first, last)
+        finish_span(span, last, ours)
+
+    def forget(self, span: Span, keys: tuple[str, ...]) -> None:
+        """Blank the attributes: the API has no way to delete one."""
+        blank(span, keys)
 
 
 def start_span(
@@ -82,7 +91,7 @@ def start_span(
     )
 
 
-def finish_span(span: Span, first: Attributes, last: Attributes) -> None:
+def finish_span(span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
     """Set the last attributes and end the span.
 
     At its limit of 128 attributes OpenTelemetry drops the oldest first, which would be ours, set
@@ -90,9 +99,16 @@ def finish_span(span: Span, first: Attributes, last: Attributes) -> None:
     """
     present = getattr(span, "attributes", None)
     if present is not None and len(present) >= _NEAR_THE_LIMIT:
-        last = {**first, **last}
+        last = {**ours(), **last}
     span.set_attributes(last)
     span.end()
+
+
+def blank(span: Span, keys: tuple[str, ...]) -> None:
+    """Make attributes of an open span empty."""
+    present = getattr(span, "attributes", None)
+    if span.is_recording() and present is not None:
+        span.set_attributes({key: "" for key in keys if key in present})
 
 
 class Runtime:

@@ -9,8 +9,9 @@ does not understand goes to the SDK's tracer: slower, never wrong.
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time_ns
+from types import MappingProxyType
 from typing import Any, Final, TypeGuard
 
 from opentelemetry import trace
@@ -19,9 +20,10 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, Tracer
 from opentelemetry.sdk.trace import Span as SDKSpan
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, ParentBasedTraceIdRatio
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     Link,
     NonRecordingSpan,
     Span,
@@ -34,12 +36,14 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes as OTelAttributes
 
 from cxtrace import _guard
-from cxtrace._runtime import Attributes, Tracing, finish_span, start_span
+from cxtrace._runtime import Attributes, Tracing, blank, finish_span, start_span
 from cxtrace.context import SPAN_KEY
+from cxtrace.sampling import DestinationSampler
 
 _UNSET: Final = Status(StatusCode.UNSET)
 _PLAIN: Final = frozenset((str, bool, int, float))
 _FEWEST_ATTRIBUTES: Final = 64
+_OURS: Final = ("cx.", "enduser.", "session.id", "error.type")
 _RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 
 ROOM_FOR_OURS: Final = 16
@@ -63,7 +67,7 @@ class LeanSpan(ReadableSpan, Span):
         self._context = context
         self._parent = parent
         self._attributes = attributes
-        self._links = links
+        self._links: Any = links
         self._events: Any = ()
         self._dropped = 0
         self._status = _UNSET
@@ -79,9 +83,32 @@ class LeanSpan(ReadableSpan, Span):
     _attributes: dict[str, Any]
 
     @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The attributes: a copy while the span is open and they may still change."""
+        if self._end_time is not None:
+            return MappingProxyType(self._attributes)
+        with self._lock:
+            return MappingProxyType(self._attributes.copy())
+
+    @property
     def dropped_attributes(self) -> int:
         """How many attributes the provider's limit kept out."""
         return self._dropped
+
+    # Processors of others read these of the SDK's span.
+    _record_exception = False
+    _set_status_on_exception = False
+
+    @property
+    def _limits(self) -> SpanLimits:
+        return self._binding.limits
+
+    @property
+    def _span_processor(self) -> Any:
+        return self._binding.processor
+
+    def _readable_span(self) -> ReadableSpan:
+        return self
 
     def get_span_context(self) -> SpanContext:
         """The span's identity."""
@@ -97,40 +124,57 @@ class LeanSpan(ReadableSpan, Span):
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes, as on any span."""
-        room = self._binding.room
         with self._lock:
             if self._end_time is None:
                 for key, value in attributes.items():
-                    self._put(key, value, room)
+                    self._put(key, value)
 
-    def _put(self, key: str, value: Any, room: int | None) -> None:
+    def forget(self, keys: tuple[str, ...]) -> None:
+        """Take attributes away again."""
+        with self._lock:
+            if self._end_time is None:
+                for key in keys:
+                    self._attributes.pop(key, None)
+
+    def _put(self, key: str, value: Any) -> None:
         present = self._attributes
-        if room is not None and len(present) >= room and key not in present:
+        if not isinstance(key, str) or not key or (key not in present and self._is_full(key)):
             self._dropped += 1
-            return
-        cleaned = self._binding.clean(key, value)
-        if cleaned is not None:
-            present[key] = cleaned
+        elif type(value) in _PLAIN:
+            present[key] = value
+        else:
+            present.update(BoundedAttributes(1, {key: value}, immutable=False))
+
+    def _is_full(self, key: str) -> bool:
+        most = self._binding.limits.max_span_attributes
+        if most is None:
+            return False
+        room = most if key.startswith(_OURS) else most - ROOM_FOR_OURS
+        return len(self._attributes) >= room
 
     def add_event(
         self, name: str, attributes: OTelAttributes = None, timestamp: int | None = None
     ) -> None:
         """Add an event, as on any span."""
-        event = Event(name, self._binding.event_attributes(attributes), timestamp)
+        limits = self._binding.limits
+        event = Event(name, _bounded(attributes, limits.max_event_attributes, limits), timestamp)
         with self._lock:
             if self._end_time is None:
                 if not self._events:
-                    self._events = BoundedList(self._binding.limits.max_events)
+                    self._events = BoundedList(limits.max_events)
                 self._events.append(event)
 
     def add_link(self, context: SpanContext, attributes: OTelAttributes = None) -> None:
         """Add a link, as on any span."""
-        link = Link(context, self._binding.event_attributes(attributes))
+        if not (context.is_valid or attributes or context.trace_state):
+            return
+        limits = self._binding.limits
+        link = Link(context, _bounded(attributes, limits.max_link_attributes, limits))
         with self._lock:
             if self._end_time is None:
-                limited: BoundedList[Link] = BoundedList(self._binding.limits.max_links)
-                limited.extend((*self._links, link))
-                self._links = limited
+                if not isinstance(self._links, BoundedList):
+                    self._links = BoundedList.from_seq(limits.max_links, self._links)
+                self._links.append(link)
 
     def update_name(self, name: str) -> None:
         """Rename the span."""
@@ -166,7 +210,7 @@ class LeanSpan(ReadableSpan, Span):
         with self._lock:
             if self._end_time is not None:
                 return
-            self._end_time = end_time or time_ns()
+            self._end_time = time_ns() if end_time is None else end_time
         self._binding.ended(self)
 
     def finish(self, last: Attributes) -> None:
@@ -196,6 +240,21 @@ def stamp(span: SDKSpan, tags: dict[str, str]) -> None:
     span.set_attributes({key: value for key, value in tags.items() if key not in has})
 
 
+def forget(span: Span, keys: tuple[str, ...]) -> None:
+    """Take attributes from an open span of the SDK; blank them where it is another's."""
+    present: Any = getattr(span, "_attributes", None)
+    if type(present) is BoundedAttributes and span.is_recording():
+        with present._lock:  # noqa: SLF001  the SDK has no way to delete an attribute
+            for key in keys:
+                present._dict.pop(key, None)  # noqa: SLF001
+    else:
+        blank(span, keys)
+
+
+def _bounded(attributes: OTelAttributes, most: int | None, limits: SpanLimits) -> BoundedAttributes:
+    return BoundedAttributes(most, attributes, max_value_len=limits.max_attribute_length)
+
+
 class Binding:
     """What does not change from span to span of one provider: the ``Tracing`` of an SDK."""
 
@@ -203,9 +262,8 @@ class Binding:
         self.tracer = tracer
         self.limits: SpanLimits = tracer._span_limits  # noqa: SLF001  no public way to the limits
         self.scope = tracer._instrumentation_scope  # noqa: SLF001
-        limit = self.limits.max_span_attributes
-        self.room = None if limit is None else limit - ROOM_FOR_OURS
-        self._processor = tracer.span_processor
+        self.processor = tracer.span_processor
+        self._is_enabled = getattr(tracer, "_is_enabled", _always)
         self._on_ending = getattr(tracer.span_processor, "_on_ending", None)
         self._ids = tracer.id_generator
         self._follows_parent = _follows_local_parent(tracer)
@@ -216,6 +274,8 @@ class Binding:
         """A started span, as the provider's sampler decides."""
         parent_span: Any = context.get(SPAN_KEY)
         parent = None if parent_span is None else parent_span.get_span_context()
+        if not self._is_enabled():
+            return NonRecordingSpan(INVALID_SPAN_CONTEXT if parent is None else parent)
         links = () if origin is None else (Link(origin),)
         if parent is None or not parent.is_valid:
             return self._decide(name, attributes, context, None, links)
@@ -232,14 +292,21 @@ class Binding:
         )
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
 
-    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
+    def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
         """Set the last attributes and end the span."""
         if type(span) is LeanSpan:
             span.finish(last)
 
+    def forget(self, span: Span, keys: tuple[str, ...]) -> None:
+        """Take attributes from an open span."""
+        if type(span) is LeanSpan:
+            span.forget(keys)
+        else:
+            forget(span, keys)
+
     def _begin(self, span: LeanSpan, context: Context) -> LeanSpan:
         try:
-            self._processor.on_start(span, context)  # type: ignore[arg-type]
+            self.processor.on_start(span, context)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001
             _guard.swallow("span_processor.on_start", error)
         return span
@@ -249,7 +316,10 @@ class Binding:
         try:
             if self._on_ending is not None:
                 self._on_ending(span)
-            self._processor.on_end(span)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("span_processor.on_ending", error)
+        try:
+            self.processor.on_end(span)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("span_processor.on_end", error)
 
@@ -286,22 +356,9 @@ class Binding:
         )
         if result.decision is Decision.DROP:
             return NonRecordingSpan(identity)
-        if result.attributes:
-            attributes.update(result.attributes)
+        if result.attributes != attributes:
+            attributes = dict(BoundedAttributes(None, result.attributes, immutable=False))
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
-
-    def clean(self, key: str, value: Any) -> Any:
-        """``value`` as OpenTelemetry would store it, or None where it would refuse it."""
-        if type(value) in _PLAIN:
-            return value
-        return BoundedAttributes(1, {key: value}, immutable=False).get(key)
-
-    def event_attributes(self, attributes: OTelAttributes) -> BoundedAttributes:
-        """The attributes of an event or link under the provider's limits."""
-        limits = self.limits
-        return BoundedAttributes(
-            limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length
-        )
 
 
 class SDKTracing:
@@ -316,9 +373,13 @@ class SDKTracing:
         """A started span."""
         return start_span(self._tracer, name, attributes, context, origin)
 
-    def finish(self, span: Span, first: Attributes, last: Attributes) -> None:
+    def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
         """Set the last attributes and end the span."""
-        finish_span(span, first, last)
+        finish_span(span, last, ours)
+
+    def forget(self, span: Span, keys: tuple[str, ...]) -> None:
+        """Take attributes from an open span."""
+        forget(span, keys)
 
 
 def tracing_of(provider: trace.TracerProvider, version: str) -> Tracing:
@@ -348,9 +409,16 @@ def _makes_random_ids(ids: IdGenerator) -> bool:
 
 
 def _follows_local_parent(tracer: Tracer) -> bool:
-    described = tracer.sampler.get_description()
-    return (
-        "ParentBased{" in described
-        and "localParentSampled:AlwaysOnSampler" in described
-        and "localParentNotSampled:AlwaysOffSampler" in described
+    sampler = tracer.sampler
+    if type(sampler) is DestinationSampler:
+        sampler = sampler.inner
+    # Only of this very class is the description known to say all.
+    if type(sampler) not in (ParentBased, ParentBasedTraceIdRatio):
+        return False
+    return sampler.get_description().endswith(
+        "localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}"
     )
+
+
+def _always() -> bool:
+    return True

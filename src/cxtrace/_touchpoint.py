@@ -15,7 +15,7 @@ from cxtrace._handles import (
     SpanHandle,
     TouchpointHandle,
 )
-from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function
+from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function, wanted_of
 from cxtrace._wrap import Noun, block_of
 from cxtrace.attributes import Channel
 from cxtrace.context import (
@@ -62,7 +62,7 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
     ) -> None:
         super().__init__()
         refuse_function(name, "touchpoint")
-        self._wanted: Wanted = (name, stage, owner, channel)
+        self._wanted: Wanted = wanted_of(name, stage, owner, channel)
         self._attach = attach
         self._plan: Plan | None = None
 

@@ -6,14 +6,17 @@ never inherits it, and nothing is ever restored in a task in which it was not at
 
 import functools
 import inspect
+import sys
 import types
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from contextvars import ContextVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
-from opentelemetry.context import Context, attach, create_key, get_current
+from opentelemetry.context import Context, attach, get_current
 
 from cxtrace import _guard
-from cxtrace.context import KEY, Block, leave, with_value
+from cxtrace.context import KEY, Block, cx_of, leave
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
 """What a decorator takes and gives back: the same thing, its signature included."""
@@ -21,7 +24,7 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | static
 Open: TypeAlias = Callable[[], Context | None]
 """Starts a block and returns the context to attach, or None where there is nothing to do."""
 
-_STEP: Final = create_key("cxtrace-step")
+_running: ContextVar[object] = ContextVar("cxtrace-step", default=None)
 
 
 def close(context: Context, error: BaseException | None) -> None:
@@ -50,7 +53,8 @@ def decorate(fn: F, open_block: Open) -> F:
         TypeError: ``fn`` is a class or cannot be called.
     """
     if isinstance(fn, (classmethod, staticmethod)):
-        return type(fn)(decorate(fn.__func__, open_block))
+        wrapped = type(fn)(decorate(fn.__func__, open_block))
+        return cast("F", wrapped)
     if isinstance(fn, type) or not callable(fn):
         raise TypeError(f"cannot decorate {fn!r}: decorate a function, a method or a coroutine")
     make = _maker(_body_of(fn))
@@ -114,17 +118,16 @@ def _coroutine(fn: Any, open_block: Open) -> Callable[..., Any]:
 
 def _generator(fn: Any, open_block: Open) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        context = open_block()
         body = fn(*args, **kwargs)
+        context = open_block()
         return (yield from body if context is None else _drive(body, context))
 
-    if _is_iterable_coroutine(_body_of(fn)):
+    if _is_iterable_coroutine(getattr(_body_of(fn), "__code__", None)):
         return types.coroutine(wrapper)
     return wrapper
 
 
-def _is_iterable_coroutine(body: Any) -> bool:
-    code = getattr(body, "__code__", None)
+def _is_iterable_coroutine(code: types.CodeType | None) -> bool:
     return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
@@ -138,6 +141,7 @@ def _drive(body: Generator[Any, Any, Any], context: Context) -> Generator[Any, A
             steps.end(None)
             return stop.value
         except BaseException as error:
+            value = None  # the error refers to this frame: no cycle
             steps.end(error)
             raise
         try:
@@ -154,10 +158,10 @@ def _drive(body: Generator[Any, Any, Any], context: Context) -> Generator[Any, A
 
 def _async_generator(fn: Any, open_block: Open) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        context = open_block()
         body = fn(*args, **kwargs)
+        context = open_block()
         steps = _Steps(context) if context is not None else _NO_STEPS
-        step, value = body.asend, None
+        step, value = _unhooked(body.asend), None
         while True:
             try:
                 item = await steps.run_async(step, value)
@@ -165,6 +169,7 @@ def _async_generator(fn: Any, open_block: Open) -> Callable[..., Any]:
                 steps.end(None)
                 return
             except BaseException as error:
+                value = None
                 steps.end(error)
                 raise
             try:
@@ -186,30 +191,36 @@ class _Steps:
 
     def __init__(self, context: Context) -> None:
         self._block_context = context
-        self._context = with_value(context, _STEP, self)
+        self._context = context
 
     def run(self, step: Callable[..., Any], *value: Any) -> Any:
-        previous = get_current()
-        attach(self._context)
+        previous, outer = self._enter()
         try:
             return step(*value)
         finally:
-            self._leave(previous)
+            del value
+            self._leave(previous, outer)
 
     async def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
-        previous = get_current()
-        attach(self._context)
+        previous, outer = self._enter()
         try:
             return await step(*value)
         finally:
-            self._leave(previous)
+            del value
+            self._leave(previous, outer)
 
-    def _leave(self, previous: Context) -> None:
+    def _enter(self) -> tuple[Context, object]:
+        previous, outer = get_current(), _running.get()
+        attach(self._context)
+        _running.set(self)
+        return previous, outer
+
+    def _leave(self, previous: Context, outer: object) -> None:
         # A step that is torn down by the garbage collector ends in a stranger's context.
-        now = get_current()
-        if now.get(_STEP) is self:
-            self._context = now
+        if _running.get() is self:
+            self._context = get_current()
             attach(previous)
+            _running.set(outer)
 
     def end(self, error: BaseException | None) -> None:
         try:
@@ -266,7 +277,36 @@ def _deferred(result: Any, context: Context) -> Any:
         block_of(context).previous = get_current()
         return context
 
-    return _DEFERRED[type(result)](lambda: result, reopen)()
+    again = _DEFERRED[type(result)](lambda: result, reopen)
+    if _is_iterable_coroutine(getattr(result, "gi_code", None)):
+        again = types.coroutine(again)
+    driven = again()
+    driven.__name__, driven.__qualname__ = result.__name__, result.__qualname__
+    # One that is never started never ends by itself.
+    weakref.finalize(driven, _give_up, context).atexit = False
+    return driven
+
+
+def _give_up(context: Context) -> None:
+    end(context, GeneratorExit())
+
+
+def _unhooked(asend: Callable[..., Any]) -> Callable[..., Any]:
+    """The first step of an async generator's body, unknown to the event loop.
+
+    The loop closes at its end every generator that it knows. It knows ours, which closes the body;
+    closing both at once fails.
+    """
+
+    def first(value: Any) -> Any:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            return asend(value)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+    return first
 
 
 B = TypeVar("B", bound=Block)
@@ -327,9 +367,13 @@ class Noun(Generic[B]):
 
     def _leaving(self) -> Context | None:
         """The entry that is left now: the one that is current here, else the latest."""
-        context = self._entered.pop(id(get_current().get(KEY)), None)
-        if context is None and self._idle:
+        cx = cx_of(get_current())
+        while cx is not None:
+            context = self._entered.pop(id(cx), None)
+            if context is not None:
+                return context
+            cx = None if cx.block is None else cx_of(cx.block.previous)
+        if self._idle:
             self._idle -= 1
-        elif context is None and self._entered:
-            _, context = self._entered.popitem()
-        return context
+            return None
+        return self._entered.popitem()[1] if self._entered else None

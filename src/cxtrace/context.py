@@ -5,8 +5,8 @@ it: every context of a request refers to the same scope, copied contexts too, so
 found late in a thread reaches the spans that are open in the request.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.context import Context, attach, create_key, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
@@ -26,6 +26,16 @@ KEY: Final = create_key("cxtrace")
 MAX_OPEN_SPANS: Final = 1_000
 """Open spans that one request scope remembers for ``identify``; later ones are only counted."""
 
+LINKING: Final = (
+    names.CUSTOMER_PSEUDONYM,
+    names.CUSTOMER_KEY_ID,
+    names.JOURNEY_ID,
+    names.SESSION_ID,
+)
+"""Attributes that tell one customer from another: gone where consent is denied or withdrawn."""
+
+Forget: TypeAlias = Callable[[Span, tuple[str, ...]], None]
+
 _put = dict.__setitem__
 
 
@@ -40,7 +50,15 @@ class Block:
 
     def end(self, error: BaseException | None) -> None:
         """Close the block; ``error`` is what flew out of it."""
+        self.close()
+
+    def close(self) -> None:
+        """Mark the block as ended, and let go of blocks before it that have ended too.
+
+        A job that schedules itself again from within its block would else keep them all alive.
+        """
         self.ended = True
+        self.previous = latest_open(self.previous)
 
 
 class _Identity(NamedTuple):
@@ -96,10 +114,13 @@ def _present(found: Mapping[str, str | None]) -> dict[str, str]:
 class RequestScope:
     """What one request knows about its customer, and the spans still open in it."""
 
-    __slots__ = ("_open", "_parent", "_touchpoints", "identity", "origin")
+    __slots__ = ("_open", "_parent", "settled", "_touchpoints", "identity", "origin")
 
-    def __init__(self, identity: Identity, parent: "RequestScope | None" = None) -> None:
+    def __init__(
+        self, identity: Identity, parent: "RequestScope | None" = None, *, settled: bool = False
+    ) -> None:
         self.identity = identity
+        self.settled = settled
         self.origin: SpanContext | None = None
         self._parent = parent
         self._open: dict[int, Span] = {}
@@ -118,23 +139,37 @@ class RequestScope:
         self._open.pop(span_id, None)
         self._touchpoints.pop(span_id, None)
 
+    def release_touchpoint(self, span_id: int) -> None:
+        """Forget that a span of others, which goes on, was a touchpoint."""
+        self._touchpoints.pop(span_id, None)
+
     def take_origin(self) -> "SpanContext | None":
         """The caller's span that we did not continue, once: the first touchpoint links to it."""
         origin, self.origin = self.origin, None
+        if origin is None and self._parent is not None:
+            return self._parent.take_origin()
         return origin
 
-    def identify(self, identity: Identity) -> None:
+    def identify(self, identity: Identity, forget: Forget) -> None:
         """Take the identity and write it to the open spans.
 
-        Enclosing scopes in which nobody is known yet take it too: a customer who logs in inside
-        a block for an anonymous visitor is known to the whole request.
+        Enclosing scopes take it too, up to one that somebody has already spoken for: a customer
+        who logs in inside a block for an anonymous visitor is known to the whole request.
+
+        Args:
+            identity: Who the customer is.
+            forget: Takes from a span what consent no longer allows.
         """
         # Identity first, spans second: a span that starts in between sees the identity itself.
         self.identity = identity
+        self.settled = True
         _write(self._open, identity.tags)
         _write(self._touchpoints, {**identity.details, **identity.tags})
-        if self._parent is not None and self._parent.identity.pseudonym is None:
-            self._parent.identify(identity)
+        if not identity.linkable:
+            for span in (*self._open.copy().values(), *self._touchpoints.copy().values()):
+                forget(span, LINKING)
+        if self._parent is not None and not self._parent.settled:
+            self._parent.identify(identity, forget)
 
 
 def _write(spans: dict[int, Span], tags: Mapping[str, str]) -> None:
@@ -273,13 +308,6 @@ def with_cx_and_span(context: Context, cx: CXContext, span: Span) -> Context:
     return copy
 
 
-def with_value(context: Context, key: str, value: object) -> Context:
-    """A copy of ``context`` with one more value."""
-    copy = Context(context)
-    _put(copy, key, value)
-    return copy
-
-
 def leave(context: Context) -> None:
     """Undo the attachment of ``context``, and nothing else.
 
@@ -295,14 +323,16 @@ def leave(context: Context) -> None:
 
 
 def _before(context: Context) -> Context:
-    """What was current before ``context``, passing over blocks that have been closed already."""
-    block = context[KEY].block  # type: ignore[attr-defined]
-    earlier: Context = block.previous
-    cx = cx_of(earlier)
+    return latest_open(context[KEY].block.previous)  # type: ignore[attr-defined]
+
+
+def latest_open(context: Context) -> Context:
+    """``context``, or what was current before it where its block has ended."""
+    cx = cx_of(context)
     while cx is not None and cx.block is not None and cx.block.ended:
-        earlier = cx.block.previous
-        cx = cx_of(earlier)
-    return earlier
+        context = cx.block.previous
+        cx = cx_of(context)
+    return context
 
 
 def _without(context: Context, now: Context) -> Context:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from attrs import asdict, field, frozen
+from attrs import Factory, asdict, field, frozen
 
 from cxtrace import _config, _guard, _runtime
 
@@ -22,12 +22,10 @@ class SpanLedger:
     ended: int = 0
     exported: int = 0
     failed: int = 0
-
-    waiting: int = field(init=False)
-
-    @waiting.default
-    def _count_waiting(self) -> int:
-        return max(self.ended - self.exported - self.failed, 0)
+    waiting: int = field(
+        init=False,
+        default=Factory(lambda self: max(self.ended - self.exported - self.failed, 0), True),
+    )
 
 
 @frozen

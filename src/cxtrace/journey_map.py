@@ -10,7 +10,7 @@ A map is one TOML file or many. Load it, look things up, write it out again::
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -28,6 +28,10 @@ __all__ = ["JourneyMap", "json_schema"]
 _T = TypeVar("_T")
 
 
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 def _read_only(value: Mapping[str, _T]) -> Mapping[str, _T]:
     return MappingProxyType(dict(value))
 
@@ -36,12 +40,18 @@ def _named(**options: Any) -> Any:
     return attrs.field(factory=dict, converter=_read_only, hash=False, **options)
 
 
+def _digest(journey_map: "JourneyMap") -> str:
+    document = journey_map.to_dict()
+    ordered = {key: _sorted(value) for key, value in document.items() if key != "version"}
+    return "sha256:" + hashlib.sha256(_map_dump.toml(ordered).encode()).hexdigest()[:12]
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class JourneyMap:
     """Everything that the files of a map say, merged and checked."""
 
     name: str
-    context: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    context: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Keys of ``cx.context`` that code may set."""
     functions: Mapping[str, Function] = _named()
     stages: Mapping[str, Stage] = _named()
@@ -50,14 +60,8 @@ class JourneyMap:
     journeys: Mapping[str, Journey] = _named()
     places: Mapping[tuple[str, str], Place] = attrs.field(factory=dict, eq=False)
     """Where each definition is, by top-level key and name, as in ``("touchpoint", "cart.add")``."""
-    version: str = attrs.field()
+    version: str = attrs.field(default=attrs.Factory(_digest, takes_self=True))
     """As the map says, or a digest of what it says."""
-
-    @version.default
-    def _digest(self) -> str:
-        document = {key: value for key, value in self._document().items() if key != "version"}
-        ordered = {key: _sorted(value) for key, value in document.items()}
-        return "sha256:" + hashlib.sha256(_map_dump.toml(ordered).encode()).hexdigest()[:12]
 
     def __repr__(self) -> str:
         return (
@@ -136,21 +140,19 @@ class JourneyMap:
 
         A version that is a digest is left out, so that the digest follows later changes.
         """
-        document = self._document()
-        if self.version == self._digest():
+        document = self.to_dict()
+        if self.version == _digest(self):
             del document["version"]
         return _map_dump.toml(document)
 
     def to_dict(self) -> dict[str, Any]:
         """The map as plain data of the form of its file, for JSON."""
-        return self._document()
-
-    def _document(self) -> dict[str, Any]:
         functions = {n: _map_dump.unnamed(f, "name") for n, f in self.functions.items()}
         promises = {n: _map_dump.unnamed(p, "id") for n, p in self.promises.items()}
         document = {
             "schema": SCHEMA,
             "name": self.name,
+            # While the digest is computed, there is no version yet.
             "version": getattr(self, "version", None),
             "context": list(self.context),
             "functions": functions,

@@ -25,7 +25,7 @@ _JOURNEY: Final = b"cxtrace/journey-id/v1"
 _MAKE_A_KEY: Final = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
 _PLAIN_KEY: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
-_PLAIN_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f@]{1,64}")
+_PLAIN_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f@\ud800-\udfff]{1,64}")
 _PHONE_LIKE: Final = re.compile(r"[0-9][0-9.-]{6,}")
 
 

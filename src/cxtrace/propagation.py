@@ -87,7 +87,9 @@ def _extract(values: Iterable[str] | None, context: Context) -> Context:
     runtime = _runtime.current
     members = None if values is None else _trusted(",".join(values), runtime)
     context = _without_baggage_of_ours(context)
-    scope = RequestScope(_identity_of(members) if members else runtime.anonymous)
+    identity = _identity_of(members) if members else runtime.anonymous
+    known = identity.pseudonym is not None or identity.consent != "unknown"
+    scope = RequestScope(identity, settled=known)
     if members is None and runtime.public_endpoint:
         context = _broken_off(context, scope)
     members = members or {}

@@ -27,7 +27,7 @@ class DestinationSampler(Sampler):
     """Decides as ``inner`` does, and remembers the destination of the requests it drops."""
 
     def __init__(self, inner: Sampler) -> None:
-        self._inner = inner
+        self.inner = inner
 
     def should_sample(
         self,
@@ -40,7 +40,7 @@ class DestinationSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """The decision of ``inner``."""
-        result = self._inner.should_sample(
+        result = self.inner.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )
         if result.decision is not Decision.DROP:
@@ -53,7 +53,7 @@ class DestinationSampler(Sampler):
 
     def get_description(self) -> str:
         """What ``inner`` says."""
-        return self._inner.get_description()
+        return self.inner.get_description()
 
 
 def _remembering(

@@ -64,7 +64,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    width = max(map(len, COMMANDS))
+    # Not `map(len, COMMANDS)`: once the command of that name is imported, `map` is its module here.
+    width = max(len(name) for name in COMMANDS)
     lines = [f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         [

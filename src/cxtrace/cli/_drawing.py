@@ -104,15 +104,14 @@ def draw(journey_map: JourneyMap, on: Paper) -> Iterator[str]:
 def _head(journey_map: JourneyMap, on: Paper) -> Iterator[str]:
     yield f"{on.paint(journey_map.name, 'bold')} {on.paint(journey_map.version, 'dim')}"
     parts = ("functions", "stages", "touchpoints", "promises", "journeys")
-    counts = [(f"{len(getattr(journey_map, part))} {part}", "dim") for part in parts]
-    yield from on.flow(counts, f" {on.glyphs.dot} ", 0)
+    counts = [(part, len(getattr(journey_map, part))) for part in parts]
+    words = [(f"{n} {part[:-1] if n == 1 else part}", "dim") for part, n in counts]
+    yield from on.flow(words, f" {on.glyphs.dot} ", 0)
 
 
 def _rule(text: str, detail: str, on: Paper) -> str:
-    left = max(0, on.width - len(text) - len(detail) - 2)
-    return (
-        f"{on.paint(text, 'bold')} {on.paint(f'{detail} {on.glyphs.rule * left}'.strip(), 'dim')}"
-    )
+    rule = on.glyphs.rule * max(0, on.width - len(f"{text} {detail}"))
+    return f"{on.paint(text, 'bold')} {on.paint(f'{detail}{rule}'.rstrip(), 'dim')}"
 
 
 def _part(title: str, lines: Iterable[str], on: Paper) -> Iterator[str]:
@@ -125,7 +124,7 @@ def _stage(
     number: int, stage: Stage, touchpoints: list[Touchpoint], journey_map: JourneyMap, on: Paper
 ) -> Iterator[str]:
     yield ""
-    yield _rule(f"{number} {stage.name}", f"{on.glyphs.dot} {PHASES[stage.phase]}", on)
+    yield _rule(f"{number} {stage.name}", f"{on.glyphs.dot} {PHASES[stage.phase]} ", on)
     column = _column(journey_map.touchpoints)
     for touchpoint in touchpoints:
         yield from on.hang((touchpoint.name, "bold"), column, _touchpoint(touchpoint, column, on))

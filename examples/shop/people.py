@@ -1,0 +1,26 @@
+"""The customers of the shop: what is personal about them must never be seen in telemetry."""
+
+from typing import Final, NamedTuple
+
+
+class Person(NamedTuple):
+    """A customer, as the shop's own database knows them."""
+
+    id: str
+    name: str
+    email: str
+    segment: str
+    card: str = "4000 0000 0000 0077"
+    letter: str = ""
+    """Token of the letter that the shop sent to win them back."""
+
+
+DECLINED: Final = "4000 0000 0000 0002"
+"""The card that every bank declines."""
+
+ANN: Final = Person("cust-0042", "Ann", "ann.lee@example.com", "private")
+BOB: Final = Person("cust-0043", "Bob", "bob.stone@example.org", "private", card=DECLINED)
+CARLA: Final = Person("cust-0044", "Carla", "carla.diaz@example.net", "smb", letter="L7Q2")
+DORA: Final = Person("cust-0045", "Dora", "dora.novak@example.com", "private")
+EMIL: Final = Person("cust-0046", "Emil", "emil.berg@example.org", "smb", letter="K4W9")
+PEOPLE: Final = (ANN, BOB, CARLA, DORA, EMIL)

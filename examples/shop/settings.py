@@ -1,0 +1,28 @@
+"""Where the parts of the shop find each other."""
+
+import os
+from typing import Final, NamedTuple
+
+
+class Address(NamedTuple):
+    """A host and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+def _address(variable: str, default: str) -> Address:
+    host, _, port = os.environ.get(variable, default).rpartition(":")
+    return Address(host, int(port))
+
+
+STOREFRONT: Final = _address("SHOP_STOREFRONT", "127.0.0.1:8000")
+PAYMENTS: Final = _address("SHOP_PAYMENTS", "127.0.0.1:8001")
+BROKER: Final = _address("SHOP_BROKER", "127.0.0.1:8002")
+
+BROKER_KEY: Final = os.environ.get("SHOP_BROKER_KEY", "for-development-only").encode()
+"""Who does not know it cannot read or write the queue."""
