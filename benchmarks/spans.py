@@ -38,7 +38,7 @@ from cxtrace.propagation import CXPropagator
 _SAMPLED = {"function": 0.5, "coroutine": 0.5}
 _UNSAMPLED = {"function": 0.3, "coroutine": 0.3}
 _NO_SDK = 0.5
-_REQUEST = {
+_REQUEST: Attributes = {
     "http.request.method": "GET",
     "url.full": "http://127.0.0.1:8000/stock/42",
     "server.address": "127.0.0.1",

@@ -112,7 +112,7 @@ async def ours_async() -> None:
 @cxtrace.touchpoint(NAME)
 def ours_generator() -> Generator[int, None, None]:
     """A touchpoint that is a generator."""
-    for item in range(ITEMS):
+    for item in range(ITEMS):  # noqa: UP028  each item is to be a step
         yield item
 
 
@@ -163,7 +163,7 @@ def hand_forms(tracer: trace.Tracer, attributes: Attributes) -> dict[str, Repeat
 
     def generator() -> Generator[int, None, None]:
         with tracer.start_as_current_span(NAME, attributes=attributes) as span:
-            for item in range(ITEMS):
+            for item in range(ITEMS):  # noqa: UP028  each item is to be a step
                 yield item
             span.set_attribute(OUTCOME, "completed")
 

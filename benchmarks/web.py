@@ -3,21 +3,26 @@
 import asyncio
 from collections.abc import Callable
 from itertools import repeat
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from fastapi import FastAPI
 from opentelemetry import propagate, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import cxtrace
-from benchmarks.measure import Block, Line, Size, block, compare, in_turns
+from benchmarks.measure import Block, Line, Samples, Size, block, compare, in_turns
 from benchmarks.subjects import Attributes, Discard, configure, stock
 
+_Span: TypeAlias = Literal["receive", "send"]
+"""A span for each message, which the instrumentation leaves out if asked to."""
+
 _TARGET = 0.15
+_ONE: list[_Span] = ["receive", "send"]
+_DEFAULT: list[_Span] = []
 _NAMES = ("cart.view", "checkout.pay", "payment.authorise")
 _SCOPE: dict[str, Any] = {
     "type": "http",
@@ -81,46 +86,38 @@ def measure(size: Size) -> list[Line]:
     tracer = reference.get_tracer("by-hand")
     short, full = _tags(customer=False), _tags(customer=True)
     turns: dict[str, Block] = {}
-    for name, handler, used in (
-        ("bare", _bare, reference),
-        ("configured", _bare, provider),
-        ("ours", _ours, provider),
-        ("ours, customer", _ours_for_a_customer, provider),
-        ("theirs", _by_hand(tracer, short), reference),
-        ("theirs, customer", _by_hand(tracer, full), reference),
+    for name, handler, used, spans in (
+        ("bare", _bare, reference, _ONE),
+        ("configured", _bare, provider, _ONE),
+        ("ours", _ours, provider, _ONE),
+        ("ours, customer", _ours_for_a_customer, provider, _ONE),
+        ("theirs", _by_hand(tracer, short), reference, _ONE),
+        ("theirs, customer", _by_hand(tracer, full), reference, _ONE),
+        ("bare, default", _bare, reference, _DEFAULT),
+        ("ours, default", _ours, provider, _DEFAULT),
+        ("theirs, default", _by_hand(tracer, short), reference, _DEFAULT),
     ):
         propagator = our_propagator if used is provider else stock_propagator
-        turn = block(_serving(handler, used), size.calls // 4 or 1, after=used.force_flush)
-        turns[name] = _with(propagator, turn)
+        run = _serving(handler, used, spans)
+        turns[name] = _with(propagator, block(run, size.calls // 4 or 1, after=used.force_flush))
     samples = in_turns(turns, size.rounds)
-    note = "added, beside the instrumented request with one server span"
-    lines = [
-        compare(
-            samples,
-            "FastAPI request: configured, no touchpoint",
-            "configured",
-            "bare",
-            less="bare",
-            note=note,
-        )
+    one = "added, beside the instrumented request with one server span"
+    default = "added, beside the instrumented request with a span for each message as well"
+    return [
+        _added(samples, "configured, no touchpoint", "configured", "bare", one),
+        _added(samples, "3 touchpoints", "ours", "bare", one, _TARGET),
+        _added(samples, "3 spans by hand", "theirs", "bare", one),
+        _added(samples, "journey, customer, 3 touchpoints", "ours, customer", "bare", one),
+        _added(samples, "3 spans by hand with their tags", "theirs, customer", "bare", one),
+        _added(samples, "3 touchpoints, all spans", "ours, default", "bare, default", default),
+        _added(samples, "3 spans by hand, all spans", "theirs, default", "bare, default", default),
     ]
-    for suffix, what, target in (
-        ("", "3 touchpoints", _TARGET),
-        (", customer", "journey, customer and 3 touchpoints", None),
-    ):
-        for who, whose in (("ours", ""), ("theirs", ", by hand")):
-            lines.append(
-                compare(
-                    samples,
-                    f"FastAPI request: {what}{whose}",
-                    f"{who}{suffix}",
-                    "bare",
-                    less="bare",
-                    target=target if who == "ours" else None,
-                    note=note,
-                )
-            )
-    return lines
+
+
+def _added(
+    samples: Samples, case: str, more: str, bare: str, note: str, target: float | None = None
+) -> Line:
+    return compare(samples, f"FastAPI: {case}", more, bare, less=bare, target=target, note=note)
 
 
 def _with(propagator: Any, turn: Block) -> Block:
@@ -131,12 +128,12 @@ def _with(propagator: Any, turn: Block) -> Block:
     return run
 
 
-def _serving(handler: Callable[[], Any], provider: TracerProvider) -> Callable[[int], None]:
+def _serving(
+    handler: Callable[[], Any], provider: TracerProvider, left_out: list[_Span]
+) -> Callable[[int], None]:
     app = FastAPI()
     app.get("/orders")(handler)
-    FastAPIInstrumentor.instrument_app(
-        app, tracer_provider=provider, exclude_spans=["receive", "send"]
-    )
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, exclude_spans=left_out)
     statuses: list[int] = []
 
     async def receive() -> dict[str, Any]:

@@ -36,7 +36,7 @@ _OPTION = re.compile(r":([a-z-]+):[ ]*(.*)\n")
 _VARYING = re.compile(
     r"\b\d+(\.\d+)? ?(ns|µs|us|ms|s)\b"
     r"|\bv1\.[\w…~-]+|\b[0-9a-f]{6}(…|\.\.\.)[0-9a-f]{4}\b|\b[0-9a-f]{16,32}\b"
-    r"|\bsha256:[0-9a-f]+"
+    r"|\bsha256:(…|[0-9a-f]+)"
 )
 
 
@@ -49,15 +49,21 @@ class Block(NamedTuple):
     options: dict[str, str]
     line: int
     program: int
+    adjoins: bool
+    """Whether nothing stands between this block and the one above."""
 
 
 def blocks(page: Path) -> list[Block]:
     """Every fenced block of a page, in order."""
     text = page.read_text(encoding="utf-8")
-    return [_block(text, match) for match in _BLOCK.finditer(text)]
+    found, end = [], 0
+    for match in _BLOCK.finditer(text):
+        found.append(_block(text, match, adjoins=not text[end : match.start()].strip()))
+        end = match.end()
+    return found
 
 
-def _block(text: str, match: re.Match[str]) -> Block:
+def _block(text: str, match: re.Match[str], *, adjoins: bool) -> Block:
     info, body = match["info"].strip(), match["body"]
     directive = re.fullmatch(r"\{(code-block|literalinclude)\}\s+(\S+)", info)
     line = text.count("\n", 0, match.start()) + 2
@@ -69,8 +75,9 @@ def _block(text: str, match: re.Match[str]) -> Block:
     body = body.removeprefix("\n") if options else body
     program = text.count(_NEW_PROGRAM, 0, match.start())
     if directive and directive[1] == "literalinclude":
-        return Block("literalinclude", directive[2], body, options, line, program)
-    return Block(directive[2] if directive else info, "", body, options, line, program)
+        return Block("literalinclude", directive[2], body, options, line, program, adjoins)
+    language = directive[2] if directive else info
+    return Block(language, "", body, options, line, program, adjoins)
 
 
 def programs(page: Path) -> list[int]:
@@ -94,7 +101,7 @@ class Runner:
             self.write(block)
         elif block.language == "python":
             self.printed = self.python(block)
-        elif block.language == "text" and printed is not None:
+        elif block.language == "text" and block.adjoins and printed is not None:
             compare(block.body, printed, self.where(block))
         elif block.language == "console":
             self.console(block)
@@ -153,19 +160,20 @@ def run_command(command: str, where: str) -> str:
     done = subprocess.run(  # noqa: S603
         [*starts[words[0]], *words[1:]],
         env=environ,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
         timeout=60,
         check=False,
     )
-    findings = words[0] == "cxtrace" and done.returncode == 1 and "Traceback" not in done.stderr
+    findings = words[0] == "cxtrace" and done.returncode == 1 and "Traceback" not in done.stdout
     if done.returncode and not findings:
-        raise AssertionError(f"{where}: {command!r} gave {done.returncode}\n{done.stderr}")
+        raise AssertionError(f"{where}: {command!r} gave {done.returncode}\n{done.stdout}")
     if target:
         Path(target).write_text(done.stdout, encoding="utf-8")
-        return done.stderr
-    return done.stdout + done.stderr
+        return ""
+    return done.stdout
 
 
 def compare(expected: str, actual: str, where: str) -> None:

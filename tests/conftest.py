@@ -94,5 +94,5 @@ def cx(
         if record.name.startswith("opentelemetry")
     ]
 
-    assert [] == complaints
+    assert complaints == []
     assert before == get_current()

@@ -17,7 +17,7 @@ class _Broker(BaseManager):
 def connect() -> "Queue[Message]":
     """The queue of the warehouse, as seen from another process."""
     _Broker.register("warehouse")
-    broker = _Broker(tuple(BROKER), BROKER_KEY)
+    broker = _Broker(BROKER, BROKER_KEY)
     broker.connect()
     return cast("Queue[Message]", broker.warehouse())  # type: ignore[attr-defined]
 
@@ -26,7 +26,9 @@ def main() -> None:
     """Hold the queue until the process is stopped."""
     warehouse: Queue[Message] = Queue()
     _Broker.register("warehouse", functools.partial(lambda: warehouse))
-    _Broker(tuple(BROKER), BROKER_KEY).get_server().serve_forever()
+    server = _Broker(BROKER, BROKER_KEY).get_server()
+    print("open", flush=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

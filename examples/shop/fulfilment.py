@@ -9,14 +9,14 @@ import cxtrace
 import httpx
 from cxtrace import touchpoint
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
-from sqlalchemy import create_engine, update
+from sqlalchemy import update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from . import warehouse
-from .database import prepare
+from .database import open_database, prepare
 from .settings import STOREFRONT
 
-engine = create_engine("sqlite:///fulfilment.db")
+engine = open_database("fulfilment")
 storefront = httpx.Client(base_url=STOREFRONT.url)
 
 

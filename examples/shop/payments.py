@@ -9,15 +9,15 @@ import cxtrace
 from cxtrace import touchpoint
 from flask import Flask, request
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
-from sqlalchemy import create_engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from .database import prepare
+from .database import open_database, prepare
 from .people import DECLINED
 from .settings import PAYMENTS
 
 app = Flask(__name__)
-engine = create_engine("sqlite:///payments.db")
+engine = open_database("payments")
 
 
 class Base(DeclarativeBase):

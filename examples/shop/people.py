@@ -12,7 +12,7 @@ class Person(NamedTuple):
     segment: str
     card: str = "4000 0000 0000 0077"
     letter: str = ""
-    """Token of the letter that the shop sent to win them back."""
+    """Code in the letter that the shop sent to win them back."""
 
 
 DECLINED: Final = "4000 0000 0000 0002"
@@ -20,7 +20,7 @@ DECLINED: Final = "4000 0000 0000 0002"
 
 ANN: Final = Person("cust-0042", "Ann", "ann.lee@example.com", "private")
 BOB: Final = Person("cust-0043", "Bob", "bob.stone@example.org", "private", card=DECLINED)
-CARLA: Final = Person("cust-0044", "Carla", "carla.diaz@example.net", "smb", letter="L7Q2")
+CARLA: Final = Person("cust-0044", "Carla", "carla.diaz@example.net", "smb", letter="BACK-7Q2L-44")
 DORA: Final = Person("cust-0045", "Dora", "dora.novak@example.com", "private")
-EMIL: Final = Person("cust-0046", "Emil", "emil.berg@example.org", "smb", letter="K4W9")
+EMIL: Final = Person("cust-0046", "Emil", "emil.berg@example.org", "smb", letter="BACK-4W9K-46")
 PEOPLE: Final = (ANN, BOB, CARLA, DORA, EMIL)

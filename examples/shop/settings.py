@@ -1,6 +1,7 @@
 """Where the parts of the shop find each other."""
 
 import os
+import sys
 from typing import Final, NamedTuple
 
 
@@ -22,7 +23,9 @@ def _address(variable: str, default: str) -> Address:
 
 STOREFRONT: Final = _address("SHOP_STOREFRONT", "127.0.0.1:8000")
 PAYMENTS: Final = _address("SHOP_PAYMENTS", "127.0.0.1:8001")
-BROKER: Final = _address("SHOP_BROKER", "127.0.0.1:8002")
+_SOCKET: Final = r"\\.\pipe\shop" if sys.platform == "win32" else "broker.socket"
+BROKER: Final = os.environ.get("SHOP_BROKER", _SOCKET)
+"""The broker's socket is a file: TCP would wait for acknowledgements in its handshake."""
 
 BROKER_KEY: Final = os.environ.get("SHOP_BROKER_KEY", "for-development-only").encode()
 """Who does not know it cannot read or write the queue."""

@@ -18,16 +18,16 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
-from sqlalchemy import create_engine, delete, func, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from . import warehouse
-from .database import prepare
+from .database import open_database, prepare
 from .people import DORA, PEOPLE
 from .settings import PAYMENTS, STOREFRONT
 from .visits import Visiting, Visits
 
-engine = create_engine("sqlite:///storefront.db")
+engine = open_database("storefront")
 payments = httpx.AsyncClient(base_url=PAYMENTS.url)
 
 
@@ -79,12 +79,12 @@ app.add_middleware(Visits)
 # Looking around
 
 
-@app.get("/letter/{token}")
+@app.post("/letter")
 @touchpoint("newsletter.winback", attach=True)
-def follow_letter(token: str, visit: Visiting) -> RedirectResponse:
-    """The letter tells who comes, without any login."""
+def follow_letter(code: Annotated[str, Body(embed=True)], visit: Visiting) -> RedirectResponse:
+    """The code in the letter tells who comes, without any login."""
     with Session(engine) as session:
-        visit.customer = session.scalar(select(Customer.id).where(Customer.letter == token))
+        visit.customer = session.scalar(select(Customer.id).where(Customer.letter == code))
     visit.identify()
     return RedirectResponse("/", status_code=303)
 
@@ -99,7 +99,7 @@ def home() -> list[str]:
 # Every shop has one: no index helps a ranking that is computed anew for everyone.
 SEARCH = text("""
     WITH RECURSIVE day(age, weight) AS (
-        SELECT 0, 1.0 UNION ALL SELECT age + 1, weight * 0.99999 FROM day WHERE age < 900000
+        SELECT 0, 1.0 UNION ALL SELECT age + 1, weight * 0.99999 FROM day WHERE age < 2400000
     )
     SELECT id, name FROM product WHERE name LIKE :words
     ORDER BY (SELECT sum(weight) FROM day) / cents

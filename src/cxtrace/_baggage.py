@@ -10,6 +10,7 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -118,5 +119,6 @@ def _signature(parts: list[str], key: Key, moment: str) -> str:
     return urlsafe_b64encode(digest).decode("ascii")[:22]
 
 
+@lru_cache(maxsize=2_048)
 def _escaped(value: str) -> str:
     return value if _UNRESERVED.fullmatch(value) else quote(value, safe="", errors="replace")

@@ -25,7 +25,7 @@ from cxtrace._version import version
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import CountingExporter, TreeExporter, span_exporter
 from cxtrace.journey_map import JourneyMap
-from cxtrace.privacy import HmacPseudonymiser, load_key
+from cxtrace.privacy import HmacPseudonymiser
 from cxtrace.processors import StampProcessor
 from cxtrace.propagation import CXPropagator
 from cxtrace.sampling import DestinationSampler
@@ -127,8 +127,7 @@ def configure(
 
 
 def _wire(settings: Settings) -> Wiring:
-    key = load_key(settings.key, os.environ)
-    settings = evolve(settings, key=None)  # kept nowhere in the clear
+    key = settings.key
     found = trace.get_tracer_provider()
     if type(found) is trace.ProxyTracerProvider:
         wired = _build(settings)

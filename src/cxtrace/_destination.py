@@ -30,14 +30,23 @@ def is_ours(attributes: Mapping[str, Any], trusted: tuple[str, ...]) -> bool | N
     if "messaging.system" in attributes:
         return True
     hosts = [attributes[key] for key in _HOSTS if key in attributes]
-    hosts += [_host(attributes[key]) for key in _URLS if key in attributes]
+    hosts += [_host(_origin(attributes[key])) for key in _URLS if key in attributes]
     if not hosts:
         return None
     return all(isinstance(host, str) and _is_our_host(host, trusted) for host in hosts)
 
 
-def _host(url: object) -> str | None:
-    if not isinstance(url, str) or "\\" in url:
+def _origin(url: object) -> str:
+    """The URL without its path, so that few hosts make few entries in the cache."""
+    if not isinstance(url, str):
+        return ""
+    end = url.find("/", url.find("//") + 2)
+    return url if end < 0 else url[:end]
+
+
+@lru_cache(maxsize=1_024)
+def _host(url: str) -> str | None:
+    if "\\" in url:
         return None
     try:
         return urlsplit(url).hostname

@@ -185,6 +185,15 @@ class AttachedTouchpoint(TouchpointHandle):
         self.span.set_attributes(last)
 
 
+class UnsampledTouchpoint(TouchpointHandle):
+    """A touchpoint whose span the sampler dropped: its context goes on, its words go nowhere."""
+
+    __slots__ = ()
+
+    def _finish(self, error: BaseException | None) -> None:
+        """Nothing to send."""
+
+
 def _outcome_of(error: BaseException | None) -> str:
     if error is None:
         return "completed"

@@ -187,7 +187,7 @@ class _Walk:
         self.lines.setdefault(path, line)
 
     def _key(self) -> list[str]:
-        words = []
+        words: list[str] = []
         while self._kind == "word":
             words.append(self._tokens[self._at].text)
             self._at += 1

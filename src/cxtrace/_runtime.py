@@ -37,10 +37,19 @@ _LINKABLE: Final = ("granted", "not_required")
 class Tracing(Protocol):
     """How a touchpoint's span is made and ended."""
 
+    @property
+    def idle(self) -> Callable[[], bool] | None:
+        """Tells whether nobody listens; None where somebody always does."""
+        ...
+
+    def unsampled(self, context: Context) -> bool:
+        """Whether it is certain that no span under ``context`` is recorded."""
+        ...
+
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
-    ) -> Span | None:
-        """A started span, or None where nobody listens. ``origin`` becomes a link."""
+    ) -> Span:
+        """A started span. ``origin`` becomes a link."""
         ...
 
     def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
@@ -55,14 +64,19 @@ class Tracing(Protocol):
 class ApiTracing:
     """Spans through OpenTelemetry's public API: right with every provider, fast with none."""
 
+    def idle(self) -> bool:
+        """Whether nobody has set a provider."""
+        return type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
+
+    def unsampled(self, context: Context) -> bool:
+        """Left to the provider."""
+        return False
+
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
-    ) -> Span | None:
-        """A span of the global provider, or None where there is no provider."""
-        provider = trace.get_tracer_provider()
-        if type(provider) is trace.ProxyTracerProvider:
-            return None
-        return start_span(provider.get_tracer("cxtrace"), name, attributes, context, origin)
+    ) -> Span:
+        """A span of the global provider."""
+        return start_span(trace.get_tracer("cxtrace"), name, attributes, context, origin)
 
     def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
         """End the span."""

@@ -14,6 +14,7 @@ from cxtrace._project import tool_table
 from cxtrace._runtime import TrustInbound, UnknownDestination
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.journey_map import JourneyMap
+from cxtrace.privacy import Key, load_key
 
 # OpenTelemetry reads these by itself; in the environment, they come before a file.
 _OTEL_NAMES: Final = {
@@ -91,7 +92,7 @@ class Settings:
     service_name: str | None = _setting(_text)
     exporter: str | SpanExporter | None = _setting(_exporter)
     sample: float | None = _setting(_ratio)
-    key: str | bytes | None = attrs_field(default=None, repr=False, metadata={"parse": _key})
+    key: Key | None = attrs_field(default=None, repr=False, metadata={"parse": _key})
     trusted_hosts: tuple[str, ...] = _setting(_hosts, ())
     trust_inbound: TrustInbound = _setting(_choice(get_args(TrustInbound)), "signed")
     unknown_destination: UnknownDestination = _setting(
@@ -127,6 +128,7 @@ def settle(
         value, place = _first(name, arguments, environ, table, project)
         if value is not None:
             found[name] = _parsed(parse, value, place, secret=name == "key")
+    found["key"] = load_key(found.get("key"), environ)
     found["journey_map"] = _map(arguments.get("journey_map"), environ, start)
     return Settings(**found)
 

@@ -232,9 +232,9 @@ def stamp(span: SDKSpan, tags: dict[str, str]) -> None:
     if type(present) is BoundedAttributes and present.max_value_len is None:
         with present._lock:  # noqa: SLF001  the public way costs four times as much
             known = present._dict  # noqa: SLF001
-            missing = {key: value for key, value in tags.items() if key not in known}
-            if present.maxlen is None or len(known) + len(missing) <= present.maxlen:
-                known.update(missing)
+            if present.maxlen is None or len(known) + len(tags) <= present.maxlen:
+                for key, value in tags.items():
+                    known.setdefault(key, value)
                 return
     has = span.attributes or {}
     span.set_attributes({key: value for key, value in tags.items() if key not in has})
@@ -267,10 +267,22 @@ class Binding:
         self._on_ending = getattr(tracer.span_processor, "_on_ending", None)
         self._ids = tracer.id_generator
         self._follows_parent = _follows_local_parent(tracer)
+        self._random = _RANDOM if _makes_random_ids(tracer.id_generator) else 0
+
+    idle = None
+
+    def unsampled(self, context: Context) -> bool:
+        """Whether the current span is one of this process that is not sampled, and decides."""
+        parent: Any = context.get(SPAN_KEY)
+        return (
+            type(parent) is NonRecordingSpan
+            and self._follows_parent
+            and _is_local_and_unsampled(parent.get_span_context())
+        )
 
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
-    ) -> Span | None:
+    ) -> Span:
         """A started span, as the provider's sampler decides."""
         parent_span: Any = context.get(SPAN_KEY)
         parent = None if parent_span is None else parent_span.get_span_context()
@@ -282,7 +294,7 @@ class Binding:
         if parent.is_remote or not self._follows_parent:
             return self._decide(name, attributes, context, parent, links)
         if not parent.trace_flags & TraceFlags.SAMPLED:
-            return NonRecordingSpan(parent)
+            return NonRecordingSpan(parent)  # of a span that records without being sampled
         identity = SpanContext(
             parent.trace_id,
             self._ids.generate_span_id(),
@@ -335,7 +347,7 @@ class Binding:
         tracer = self.tracer
         if parent is None:
             trace_id = self._ids.generate_trace_id()
-            random = _RANDOM if _makes_random_ids(self._ids) else 0
+            random = self._random
         else:
             trace_id = parent.trace_id
             random = parent.trace_flags & _RANDOM
@@ -361,15 +373,25 @@ class Binding:
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
 
 
+def _is_local_and_unsampled(span: SpanContext) -> bool:
+    return span.is_valid and not span.is_remote and not span.trace_flags & TraceFlags.SAMPLED
+
+
 class SDKTracing:
     """Spans of the SDK's own tracer, for providers and settings that a ``Binding`` leaves alone."""
+
+    idle = None
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
+    def unsampled(self, context: Context) -> bool:
+        """Left to the tracer."""
+        return False
+
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
-    ) -> Span | None:
+    ) -> Span:
         """A started span."""
         return start_span(self._tracer, name, attributes, context, origin)
 

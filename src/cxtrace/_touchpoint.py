@@ -14,6 +14,7 @@ from cxtrace._handles import (
     AttachedTouchpoint,
     SpanHandle,
     TouchpointHandle,
+    UnsampledTouchpoint,
 )
 from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function, wanted_of
 from cxtrace._wrap import Noun, block_of
@@ -24,6 +25,7 @@ from cxtrace.context import (
     Journey,
     RequestScope,
     cx_of,
+    with_cx,
     with_cx_and_span,
 )
 
@@ -70,6 +72,9 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
         try:
             plan = self._plan
             runtime = _runtime.current
+            idle = runtime.tracing.idle
+            if idle is not None and idle():
+                return None
             if plan is None or plan.runtime is not runtime:
                 plan = self._plan = plan_of(runtime, self._wanted)
             return _open_attached(plan) if self._attach else _open_touchpoint(plan)
@@ -125,11 +130,13 @@ def _open_touchpoint(plan: Plan) -> Context | None:
     cx = cx_of(context) or outermost(context)
     scope = cx.scope
     place = plan.place
-    attributes = _start_attributes(plan.attributes, scope.identity, cx.journey)
     tracing = plan.runtime.tracing
+    if tracing.unsampled(context):
+        unsampled = UnsampledTouchpoint(context, get_current_span(context), place, scope, {})
+        inner = CXContext(scope, cx.journey, place, None, unsampled, unsampled)
+        return with_cx(context, inner)
+    attributes = _start_attributes(plan.attributes, scope.identity, cx.journey)
     span = tracing.start(place.touchpoint, attributes, context, scope.take_origin())
-    if span is None:
-        return None
     handle = TouchpointHandle(context, span, place, scope, attributes)
     return _enter(context, cx, handle)
 
@@ -167,14 +174,14 @@ def _start_attributes(
 
 
 def _open_interaction(name: str) -> Context | None:
+    tracing = _runtime.current.tracing
+    if tracing.idle is not None and tracing.idle():
+        return None
     context = get_current()
     cx = cx_of(context) or outermost(context)
     scope = cx.scope
     attributes: dict[str, Any] = {names.INTERACTION_NAME: name, **cx.tags()}
-    tracing = _runtime.current.tracing
     span = tracing.start(name, attributes, context, scope.take_origin())
-    if span is None:
-        return None
     handle = SpanHandle(context, span, cx.place, scope, attributes)
     if span.is_recording():
         scope.adopt(span.get_span_context().span_id, span)

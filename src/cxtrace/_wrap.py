@@ -160,7 +160,7 @@ def _async_generator(fn: Any, open_block: Open) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         body = fn(*args, **kwargs)
         context = open_block()
-        steps = _Steps(context) if context is not None else _NO_STEPS
+        steps = _NO_STEPS if context is None else _Steps(context)
         step, value = _unhooked(body.asend), None
         while True:
             try:
@@ -249,8 +249,8 @@ class _Steps:
 class _NoSteps:
     """Steps of a generator for which no block was opened: straight through."""
 
-    async def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
-        return await step(*value)
+    def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
+        return step(*value)
 
     def end(self, error: BaseException | None) -> None:
         pass

@@ -36,6 +36,7 @@ LINKING: Final = (
 
 Forget: TypeAlias = Callable[[Span, tuple[str, ...]], None]
 
+_NOTHING: Final[Mapping[str, str]] = {}
 _put = dict.__setitem__
 
 
@@ -58,7 +59,16 @@ class Block:
         A job that schedules itself again from within its block would else keep them all alive.
         """
         self.ended = True
-        self.previous = latest_open(self.previous)
+        self.settle()
+
+    def settle(self) -> Context:
+        """What is to be current after this block: the nearest block before it that is open."""
+        previous = self.previous
+        cx: CXContext | None = previous.get(KEY)  # type: ignore[assignment]
+        while cx is not None and cx.block is not None and cx.block.ended:
+            previous = self.previous = cx.block.previous
+            cx = previous.get(KEY)  # type: ignore[assignment]
+        return previous
 
 
 class _Identity(NamedTuple):
@@ -114,7 +124,7 @@ def _present(found: Mapping[str, str | None]) -> dict[str, str]:
 class RequestScope:
     """What one request knows about its customer, and the spans still open in it."""
 
-    __slots__ = ("_open", "_parent", "settled", "_touchpoints", "identity", "origin")
+    __slots__ = ("_open", "_parent", "_touchpoints", "identity", "origin", "settled")
 
     def __init__(
         self, identity: Identity, parent: "RequestScope | None" = None, *, settled: bool = False
@@ -274,13 +284,12 @@ class CXContext(NamedTuple):
     def tags(self) -> dict[str, str]:
         """The attributes that every span gets under this context."""
         identity = self.scope.identity
-        found: dict[str, str] = {}
-        if self.place is not None:
-            found.update(self.place.tags)
-        if self.journey is not None:
-            found.update(self.journey.linked if identity.linkable else self.journey.named)
-        found.update(identity.tags)
-        return found
+        place = _NOTHING if self.place is None else self.place.tags
+        journey = self.journey
+        if journey is None:
+            return {**place, **identity.tags}
+        linked = journey.linked if identity.linkable else journey.named
+        return {**place, **linked, **identity.tags}
 
 
 def cx_of(context: Context) -> CXContext | None:
@@ -316,27 +325,14 @@ def leave(context: Context) -> None:
     what is current now. What the host attached in the block, and left, stays.
     """
     now = get_current()
+    cx: CXContext = context[KEY]  # type: ignore[assignment]
     if now is context:
-        attach(_before(context))
-    elif now.get(KEY) is context[KEY]:
-        attach(_without(context, now))
+        attach(cx.block.settle())  # type: ignore[union-attr]
+    elif now.get(KEY) is cx:
+        attach(_without(context, now, cx.block.settle()))  # type: ignore[union-attr]
 
 
-def _before(context: Context) -> Context:
-    return latest_open(context[KEY].block.previous)  # type: ignore[attr-defined]
-
-
-def latest_open(context: Context) -> Context:
-    """``context``, or what was current before it where its block has ended."""
-    cx = cx_of(context)
-    while cx is not None and cx.block is not None and cx.block.ended:
-        context = cx.block.previous
-        cx = cx_of(context)
-    return context
-
-
-def _without(context: Context, now: Context) -> Context:
-    before = _before(context)
+def _without(context: Context, now: Context, before: Context) -> Context:
     copy = Context(now)
     if copy.get(SPAN_KEY) is context.get(SPAN_KEY):
         _restore(copy, SPAN_KEY, before)

@@ -4,6 +4,7 @@ import threading
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import TraceFlags
 
 from cxtrace import _guard
 from cxtrace._span import LeanSpan, stamp
@@ -56,12 +57,13 @@ class StampProcessor(SpanProcessor):
             identity = span.get_span_context()
             if identity is None:
                 return
-            if identity.trace_flags.sampled:
+            if identity.trace_flags & TraceFlags.SAMPLED:
                 with self._lock:
                     self._ended += 1
-            scope = self._watched.pop(identity.span_id, None)
-            if scope is not None:
-                scope.release(identity.span_id)
+            if not isinstance(span, LeanSpan):
+                scope = self._watched.pop(identity.span_id, None)
+                if scope is not None:
+                    scope.release(identity.span_id)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_end", error)
 
