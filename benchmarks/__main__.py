@@ -28,7 +28,7 @@ _SECTIONS: Final[dict[str, dict[str, str]]] = {
     "memory": _HELD,
     "export": _STILL,
     "losses": {},
-    "web": _STILL,
+    "web": _HELD,
     "imports": {},
 }
 """Each runs in a process of its own, since a provider is set only once; and its environment."""

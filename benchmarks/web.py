@@ -99,7 +99,7 @@ def measure(size: Size) -> list[Line]:
     ):
         propagator = our_propagator if used is provider else stock_propagator
         run = _serving(handler, used, spans)
-        turns[name] = _with(propagator, block(run, size.calls // 4 or 1, after=used.force_flush))
+        turns[name] = _with(propagator, block(run, size.calls // 2, after=used.force_flush))
     samples = in_turns(turns, size.rounds)
     one = "added, beside the instrumented request with one server span"
     default = "added, beside the instrumented request with a span for each message as well"

@@ -462,7 +462,7 @@ def test_allowed_attribute(key: str, value: object) -> None:
     ],
 )
 def test_refused_attribute(key: Any, value: object, caplog: Any) -> None:
-    """What the allow-list does not have is not sent, but counted and warned about in plain words."""
+    """What the allow-list does not have is not sent, but counted and warned about."""
     assert allowed({key: value}, {"weather"}) == {}
     assert _guard.counts() == {"refused.attribute": 1}
     assert "cxtrace: set() does not send one of the given attributes" in caplog.text

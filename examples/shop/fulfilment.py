@@ -5,12 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import cxtrace
 import httpx
-from cxtrace import touchpoint
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from sqlalchemy import update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+import cxtrace
+from cxtrace import touchpoint
 
 from . import warehouse
 from .database import open_database, prepare

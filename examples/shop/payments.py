@@ -5,12 +5,13 @@ import sys
 import time
 from typing import Any
 
-import cxtrace
-from cxtrace import touchpoint
 from flask import Flask, request
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+import cxtrace
+from cxtrace import touchpoint
 
 from .database import open_database, prepare
 from .people import DECLINED
@@ -82,7 +83,7 @@ def _book(order: str, cents: int, *, approved: bool) -> None:
 def main() -> None:
     """Serve until the process is stopped."""
     cxtrace.configure(service_name="payments")
-    FlaskInstrumentor().instrument_app(app)
+    FlaskInstrumentor().instrument_app(app)  # type: ignore[no-untyped-call]
     prepare(
         engine,
         Base.metadata,

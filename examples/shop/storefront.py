@@ -9,10 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-import cxtrace
 import httpx
 import uvicorn
-from cxtrace import interaction, touchpoint
 from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
@@ -20,6 +18,9 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+import cxtrace
+from cxtrace import interaction, touchpoint
 
 from . import warehouse
 from .database import open_database, prepare
@@ -111,7 +112,8 @@ SEARCH = text("""
 def search(words: str) -> dict[int, str]:
     """The slow query: whose experience it spoils is on its span."""
     with Session(engine) as session, interaction("filter_results"):
-        return {id_: name for id_, name in session.execute(SEARCH, {"words": f"%{words}%"})}
+        found = session.execute(SEARCH, {"words": f"%{words}%"})
+        return {row.id: row.name for row in found}
 
 
 @app.get("/products/{product}")

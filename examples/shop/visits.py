@@ -4,11 +4,12 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
-import cxtrace
-from cxtrace import journey
 from fastapi import Depends, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import cxtrace
+from cxtrace import journey
 
 JOURNEYS: Final = {"letter": "win_back", "account": "return_goods"}
 """The way in tells the journey; by all others a first order begins."""

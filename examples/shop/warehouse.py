@@ -24,7 +24,8 @@ ABOUT: Final = {"messaging.system": "python", "messaging.destination.name": "war
 def send(task: str, **details: Any) -> None:
     """Leave a task for the warehouse."""
     attributes = {**ABOUT, "messaging.operation.type": "send", "messaging.operation.name": task}
-    with tracer.start_as_current_span(f"send {task}", kind=SpanKind.PRODUCER, attributes=attributes):
+    name = f"send {task}"
+    with tracer.start_as_current_span(name, kind=SpanKind.PRODUCER, attributes=attributes):
         headers: dict[str, str] = {}
         propagate.inject(headers)
         queue().put({"task": task, "details": details, "headers": headers})
@@ -47,9 +48,8 @@ def processing(message: broker.Message) -> Iterator[None]:
     # To name it as the parent of the span is not enough: baggage and journey must be current too.
     token = context.attach(propagate.extract(message["headers"]))
     try:
-        with tracer.start_as_current_span(
-            f"process {task}", kind=SpanKind.CONSUMER, attributes=attributes
-        ):
+        name = f"process {task}"
+        with tracer.start_as_current_span(name, kind=SpanKind.CONSUMER, attributes=attributes):
             yield
     finally:
         context.detach(token)

@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import statistics
@@ -721,11 +720,15 @@ def _title(text: str, detail: str, on: _drawing.Paper) -> str:
     return f"{on.paint(text, 'bold')} {on.paint(rest, 'dim')}"
 
 
+def _longest(walks: Sequence[Walk], spans: Sequence[RecordedSpan]) -> Walk | None:
+    return max(walks, key=lambda walk: len(_of_journey(spans, walk)), default=None)
+
+
 def _tree(
     walks: Sequence[Walk], spans: Sequence[RecordedSpan], on: _drawing.Paper
 ) -> Iterator[str]:
     """The journey that went furthest, as one tree."""
-    longest = max(walks, key=lambda walk: len(_of_journey(spans, walk)), default=None)
+    longest = _longest(walks, spans)
     journey = [] if longest is None else _of_journey(spans, longest)
     if not journey:
         return
@@ -844,8 +847,8 @@ def _where(found: Found, on: _drawing.Paper) -> Iterator[str]:
     else:
         said = "" if found.spans is not None else ", which nobody here can read back"
         yield f"{on.paint('sent to', 'bold')}  {found.otlp}{said}"
-        journeys = [walk.id for walk in found.walks if walk.id]
-        if journeys and found.jaeger_ui:
-            yield f"{on.paint('Jaeger', 'bold')}   {jaeger_url(found.jaeger_ui, journeys[0])}"
+        longest = _longest(found.walks, found.spans or ())
+        if longest is not None and found.jaeger_ui is not None:
+            yield f"{on.paint('Jaeger', 'bold')}   {jaeger_url(found.jaeger_ui, longest.id)}"
     yield f"{on.paint('logs', 'bold')}    {found.folder}"
     yield on.paint(f"{found.seconds:.1f} s", "dim")
