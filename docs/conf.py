@@ -36,8 +36,11 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_theme_options = {"top_of_page_buttons": []}
 html_title = "cxtrace"
+html_static_path = ["_static"]
+html_css_files = ["cx.css"]
 html_show_sphinx = False
 html_show_copyright = False
-copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = "$ "
 pygments_style = "friendly"

@@ -12,9 +12,12 @@ if __name__ == "__main__":
     cxtrace.configure(service_name="shop", exporter=sent)
 
     for consent in ("granted", "not_required", "denied", "withdrawn"):
-        with customer("cust-42", consent=consent), journey("first_order"):
-            with touchpoint("cart.view", stage="purchase", owner="sales"):
-                pass
+        with (
+            customer("cust-42", consent=consent),
+            journey("first_order"),
+            touchpoint("cart.view", stage="purchase", owner="sales"),
+        ):
+            pass
 
     cxtrace.flush()
     for span in sent.get_finished_spans():

@@ -1,4 +1,4 @@
-"""The same decorator on every kind of function, and the same object in ``with`` and ``async with``."""
+"""One decorator for every kind of function; the same object in ``with`` and ``async with``."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -53,7 +53,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    cxtrace.configure(
-        service_name="shop", journey_map="examples/journeys.toml", exporter="console"
-    )
+    cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml", exporter="console")
     asyncio.run(main())

@@ -24,7 +24,7 @@ def signed_in() -> str:
 @journey("first_order")
 @touchpoint("checkout.pay")
 async def pay(account: str = Depends(signed_in)) -> dict[str, str]:
-    return {"paid": "yes"}
+    return {"paid by": account}
 
 
 @touchpoint("invoice.download")
@@ -46,8 +46,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    cxtrace.configure(
-        service_name="shop", journey_map="examples/journeys.toml", exporter="console"
-    )
+    cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml", exporter="console")
     FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"])
     asyncio.run(main())

@@ -17,9 +17,9 @@ if __name__ == "__main__":
 
     cxtrace.configure(journey_map="examples/journeys.toml")
 
-    with touchpoint("checkout.pay"):
-        with trace.get_tracer("database").start_as_current_span("SELECT shop.orders"):
-            pass
+    database = trace.get_tracer("database")
+    with touchpoint("checkout.pay"), database.start_as_current_span("SELECT shop.orders"):
+        pass
 
     for span in theirs.get_finished_spans():
         print(span.name, "at", span.attributes["cx.touchpoint.name"])

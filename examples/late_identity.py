@@ -9,9 +9,13 @@ from cxtrace import touchpoint
 tracer = trace.get_tracer("shop")
 
 
-def log_in(name: str, password: str) -> str:
+ACCOUNTS = {"ann": "cust-42"}
+
+
+@touchpoint("account.login", stage="purchase", owner="it")
+def log_in(name: str) -> str:
     with tracer.start_as_current_span("SELECT shop.users"):
-        account = "cust-42"
+        account = ACCOUNTS[name]
     cxtrace.identify(account, kind="person", consent="granted")
     return account
 
@@ -20,5 +24,4 @@ if __name__ == "__main__":
     cxtrace.configure(service_name="shop", exporter="console")
     # An instrumented web framework makes this span for you.
     with tracer.start_as_current_span("POST /login", kind=SpanKind.SERVER):
-        with touchpoint("account.login", stage="purchase", owner="it"):
-            log_in("ann", "secret")
+        log_in("ann")

@@ -1,7 +1,5 @@
 """Touchpoints in the tests of your own service. Run with ``pytest examples/own_tests.py``."""
 
-from collections.abc import Iterator
-
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -27,11 +25,11 @@ class Spans:
 
 
 @pytest.fixture
-def spans() -> Iterator[Spans]:
+def spans() -> Spans:
     """Empty before each test."""
     cxtrace.flush()
     _exporter.clear()
-    yield Spans()
+    return Spans()
 
 
 @touchpoint("checkout.pay")

@@ -29,9 +29,7 @@ async def with_asyncio(items: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    cxtrace.configure(
-        service_name="shop", journey_map="examples/journeys.toml", exporter="console"
-    )
+    cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml", exporter="console")
     with journey("first_order"):
         print(with_a_pool_of_ours(["shoes", "hat"]))
         print(with_a_pool_of_others(["shoes", "hat"]))

@@ -36,11 +36,14 @@ def serve(headers: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    cxtrace.configure(service_name="shop", exporter="none", key="an example key of 32 bytes, no more")
-    with journey("first_order"), customer("cust-42", consent="granted"):
-        with touchpoint("checkout.pay", stage="purchase", owner="product"):
-            to_us = headers_for("http://payments.internal/authorise")
-            to_a_stranger = headers_for("https://bank.example.com/charge")
+    cxtrace.configure(exporter="none", key="an example key of 32 bytes, no more")
+    with (
+        journey("first_order"),
+        customer("cust-42", consent="granted"),
+        touchpoint("checkout.pay", stage="purchase", owner="product"),
+    ):
+        to_us = headers_for("http://payments.internal/authorise")
+        to_a_stranger = headers_for("https://bank.example.com/charge")
 
     for member in to_us["baggage"].split(","):
         print(member.partition("=")[0])

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.context import attach, get_current
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -15,6 +15,16 @@ from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
 
 
+class Starts(SpanProcessor):
+    """Counts the spans that start."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
+        self.count += 1
+
+
 class Capture:
     """A private provider, cxtrace on top of it, and what they export."""
 
@@ -22,7 +32,9 @@ class Capture:
         self.path = path
         self.exporter = InMemorySpanExporter()
         self.stamp = StampProcessor()
+        self._starts = Starts()
         self.provider = TracerProvider(shutdown_on_exit=False, **options)
+        self.provider.add_span_processor(self._starts)
         self.provider.add_span_processor(self.stamp)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.tracer = self.provider.get_tracer("host")
@@ -38,6 +50,11 @@ class Capture:
         key = Key(b"k" * 32)
         given = {"tracing": self.tracing, "key": key, "pseudonymiser": HmacPseudonymiser(key)}
         _runtime.use(_runtime.Runtime(**{**given, **decisions}))
+
+    @property
+    def started(self) -> int:
+        """How many spans have started so far."""
+        return self._starts.count
 
     @property
     def spans(self) -> list[ReadableSpan]:

@@ -95,15 +95,23 @@ class Bench:
         return carrier
 
 
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Put counters, decisions and context back to what they were."""
+    runtime, context = _runtime.current, get_current()
+    _guard.reset()
+    yield
+    _runtime.use(runtime)
+    _guard.reset()
+    attach(context)
+
+
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A bench with the clock at ``NOW``, nothing counted, and a context of its own."""
     monkeypatch.setattr(propagation, "time", SimpleNamespace(time=lambda: NOW))
-    _guard.reset()
-    before = get_current()
     attach(Context())
-    yield Bench(monkeypatch)
-    attach(before)
+    return Bench(monkeypatch)
 
 
 def cx_in(context: Context) -> CXContext:
@@ -504,11 +512,6 @@ def test_public_endpoint_does_not_cut_a_local_trace(bench: Bench) -> None:
 # Outbound
 
 
-def everything() -> Any:
-    """A context with all that can be told: journey, place, consent and customer."""
-    return cxtrace.journey("first_order", id="01j9z6")
-
-
 def send(bench: Bench, attributes: dict[str, str] | None, **options: Any) -> Any:
     """The headers of a request made at a touchpoint of a known customer on a journey."""
     with (
@@ -635,21 +638,23 @@ def test_context_may_be_given(bench: Bench) -> None:
         bench.tracer.start_as_current_span("r", kind=SpanKind.CLIENT, attributes=OURS),
     ):
         context = get_current()
-    CXPropagator().inject(carrier, context)
+        attach(Context())
+        CXPropagator().inject(carrier, context)
+        attach(context)
 
     assert members_of(carrier)[names.JOURNEY_NAME] == "first_order"
 
 
 def test_members_that_do_not_fit_stay_here(bench: Bench) -> None:
     """More than 1,024 bytes of ours are not sent at all, which is counted."""
-    with cxtrace.journey("j" * 1_100):
+    with cxtrace.journey("\U0001f600" * 64), cxtrace.touchpoint("\U0001f600" * 64):
         assert "baggage" not in bench.inject(OURS)
     assert cxtrace.report().counts == {"baggage.no_room": 1}
 
 
 def test_others_leave_no_room(bench: Bench) -> None:
     """Where members of others fill the header, ours stay away and theirs go out whole."""
-    theirs = ",".join(f"k{n}={'x' * 999}" for n in range(8))
+    theirs = ",".join(f"k{n}={'x' * 1_015}" for n in range(8))
     with cxtrace.journey("first_order"):
         carrier = {"baggage": theirs}
         with bench.tracer.start_as_current_span("r", kind=SpanKind.CLIENT, attributes=OURS):

@@ -210,8 +210,7 @@ def test_wrong_channel(cx, caplog, channel):
         with touchpoint("a", channel=channel):
             pass
 
-    assert {"cx.channel.name"}.isdisjoint(*(span.attributes for span in cx.spans))
-    assert len(cx.spans) == 2
+    assert ["cx.channel.name" in span.attributes for span in cx.spans] == [False, False]
     assert counts()["refused.channel"] >= 1
     (warning,) = warnings(caplog)
     assert "word_of_mouth" in warning
@@ -242,9 +241,9 @@ def test_journey_and_customer(cx):
 
 def test_interaction(cx):
     """An interaction carries its name and the tags of where it happens, and no outcome."""
-    with journey("first_order", id="walk-1"), touchpoint("pay", stage="s", owner="o"):
-        with interaction("enter_card"):
-            pass
+    where = touchpoint("pay", stage="s", owner="o")
+    with journey("first_order", id="walk-1"), where, interaction("enter_card"):
+        pass
 
     assert cx.tags("enter_card") == {
         "cx.interaction.name": "enter_card",
@@ -310,9 +309,13 @@ def test_attach_to_a_server_span(cx):
 
 def test_attach_fails(cx):
     """A touchpoint that is the server's own span fails it without any text."""
-    with cx.tracer.start_as_current_span(
-        "GET /", kind=SpanKind.SERVER, record_exception=False, set_status_on_exception=False
-    ), pytest.raises(ValueError, match="secret"), touchpoint("a", attach=True):
+    with (
+        cx.tracer.start_as_current_span(
+            "GET /", kind=SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+        ),
+        pytest.raises(ValueError, match="secret"),
+        touchpoint("a", attach=True),
+    ):
         raise ValueError("secret")
 
     span = cx.span("GET /")
@@ -347,38 +350,26 @@ def test_identity_after_an_attached_touchpoint(cx):
     assert cx.tags("GET /")["enduser.pseudo.id"] == cx.pseudonym("x")
 
 
-def test_sampler_that_raises(cx):
-    """A sampler of the host's that raises costs the span, never the call."""
+def refuse(*args, **kwargs):
+    """Stand in for something that is broken."""
+    raise OSError("Ada Lovelace")
 
-    class BrokenTracing:
-        def start(self, *args):
-            raise OSError("no")
 
-        def finish(self, *args):
-            raise OSError("no")
-
-    cx.use(tracing=BrokenTracing())
+def test_start_that_raises(cx, monkeypatch):
+    """A start that raises costs the span, never the call."""
+    monkeypatch.setattr(cx.tracing, "start", refuse)
     before = get_current()
     with touchpoint("a") as handle, interaction("b") as inner:
         assert handle.outcome("completed") is handle
         assert inner.fail("x") is inner
         assert before is get_current()
 
-    assert tuple(sorted(counts(), reverse=True)) == ("errors.touchpoint", "errors.interaction")
+    assert counts() == {"errors.touchpoint": 1, "errors.interaction": 1}
 
 
-def test_end_that_raises(cx, caplog):
+def test_end_that_raises(cx, caplog, monkeypatch):
     """An end that raises is counted and named once, without its text; the result stands."""
-    start = cx.tracing.start
-
-    class BrokenTracing:
-        def start(self, *args):
-            return start(*args)
-
-        def finish(self, *args):
-            raise OSError("Ada Lovelace")
-
-    cx.use(tracing=BrokenTracing())
+    monkeypatch.setattr(cx.tracing, "finish", refuse)
 
     @touchpoint("a")
     def work():

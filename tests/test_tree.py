@@ -550,7 +550,7 @@ def test_a_broken_stream_is_a_failure(kind: str, monkeypatch: pytest.MonkeyPatch
     if kind == "closed":
         stream.close()
     if kind == "none":
-        monkeypatch.setattr(sys, "stdout", None)
+        monkeypatch.setattr(sys, "stderr", None)
     results: list[SpanExportResult] = []
     exporter = TreeExporter(None if kind == "none" else stream)
     export = exporter.export

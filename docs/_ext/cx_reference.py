@@ -67,8 +67,8 @@ def attribute_table() -> str:
 
 
 _FOREIGN = {
-    names.CUSTOMER_PSEUDONYM: ("Pseudonym of the customer: a keyed hash.", "linkable pseudonym"),
-    names.SESSION_ID: ("Session of the customer, where `set()` is given one.", "linkable pseudonym"),
+    names.CUSTOMER_PSEUDONYM: ("Pseudonym of the customer: a keyed hash.", "linkable"),
+    names.SESSION_ID: ("Session of the customer, where `set()` is given one.", "linkable"),
     names.ERROR_TYPE: ("Class of the exception, or the reason given to `fail()`.", "none"),
 }
 
@@ -93,10 +93,9 @@ def stamped_list() -> str:
 # Settings
 
 
-def settings_table() -> str:
+def settings() -> str:
     """The arguments of ``configure()``, from its docstring."""
-    head = "| Setting | Environment | `[tool.cxtrace]` | Meaning |\n|---|---|---|---|"
-    return "\n".join([head, *(_setting(*item) for item in documented_arguments().items())])
+    return "\n\n".join(_setting(*item) for item in documented_arguments().items())
 
 
 def documented_arguments() -> dict[str, str]:
@@ -108,9 +107,12 @@ def documented_arguments() -> dict[str, str]:
 
 
 def _setting(name: str, meaning: str) -> str:
-    variable = "CXTRACE_MAP" if name == "journey_map" else f"CXTRACE_{name.upper()}"
-    key = "never" if name == "key" else f"`{name}`"
-    return f"| `{name}` | `{variable}` | {key} | {meaning} |"
+    return f"### `{name}`\n\n{meaning}\n\nEnvironment: `{variable(name)}`"
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return "CXTRACE_MAP" if name == "journey_map" else f"CXTRACE_{name.upper()}"
 
 
 # Commands
@@ -160,12 +162,13 @@ def _keys(title: str, table: dict[str, Any]) -> str:
         f"| `{key}` | {_type(part)} | {'yes' if key in required else ''} | {part['description']} |"
         for key, part in table["properties"].items()
     ]
-    return "\n".join([f"## {title}\n", "| Key | Value | Required | Meaning |\n|---|---|---|---|", *rows])
+    head = "| Key | Value | Required | Meaning |\n|---|---|---|---|"
+    return "\n".join([f"## {title}\n", head, *rows])
 
 
 def _type(part: dict[str, Any]) -> str:
     if "const" in part:
-        return f"`\"{part['const']}\"`"
+        return f'`"{part["const"]}"`'
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if part.get("type") == "array":
@@ -180,7 +183,7 @@ def _type(part: dict[str, Any]) -> str:
 _MAKERS = {
     "cx-attributes": attribute_table,
     "cx-stamped": stamped_list,
-    "cx-settings": settings_table,
+    "cx-settings": settings,
     "cx-commands": command_pages,
     "cx-map-grammar": map_grammar,
 }

@@ -41,6 +41,7 @@ def first_order(ann: Person, browser: Browser) -> str:
     browser.post("/cart/1")
     browser.get("/cart")
     browser.post("/account/login", json={"email": ann.email})
+    browser.post("/checkout/address", json={"lines": ann.address})
     order = browser.post("/checkout", json={"card": ann.card}).json()["order"]
     for _ in range(40):
         if browser.get(f"/orders/{order}").json()["shipped"]:
@@ -85,6 +86,7 @@ def won_back(emil: Person, browser: Browser) -> str:
     browser.post("/letter", json={"code": emil.letter})
     browser.get("/products/4")
     browser.post("/cart/4")
+    browser.post("/checkout/address", json={"lines": emil.address})
     order = browser.post("/checkout", json={"card": emil.card}).json()["order"]
     browser.get(f"/orders/{order}")
     return "followed a letter and bought again"

@@ -10,6 +10,7 @@ class Person(NamedTuple):
     name: str
     email: str
     segment: str
+    address: str = "12 Rose Lane, Springfield"
     card: str = "4000 0000 0000 0077"
     letter: str = ""
     """Code in the letter that the shop sent to win them back."""

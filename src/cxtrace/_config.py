@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, Final, Literal, Protocol
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from opentelemetry import propagate, trace
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -154,18 +154,18 @@ def _wire(settings: Settings) -> Wiring:
 
 
 def _build(settings: Settings) -> Wiring:
-    exporter = _exporter(settings.exporter or _default_exporter(os.environ))
+    exporters = _exporters(settings.exporter or _default_exporter(os.environ))
     sampler = None if settings.sample is None else ParentBased(TraceIdRatioBased(settings.sample))
     provider = TracerProvider(sampler, _resource(settings), shutdown_on_exit=False)
     provider.sampler = DestinationSampler(provider.sampler)
-    wired = _assemble(settings, provider, "built", exporter)
+    wired = _assemble(settings, provider, "built", exporters)
     trace.set_tracer_provider(provider)
     return wired
 
 
 def _join(settings: Settings, provider: Any) -> Wiring:
-    exporter = None if settings.exporter is None else _exporter(settings.exporter)
-    return _assemble(settings, provider, "joined", exporter)
+    exporters = [] if settings.exporter is None else _exporters(settings.exporter)
+    return _assemble(settings, provider, "joined", exporters)
 
 
 def _stay_apart(settings: Settings, provider: trace.TracerProvider) -> Wiring:
@@ -181,25 +181,28 @@ def _assemble(
     settings: Settings,
     provider: Joinable,
     mode: Literal["built", "joined"],
-    exporter: SpanExporter | None,
+    exporters: Sequence[SpanExporter],
 ) -> Wiring:
     stamp = StampProcessor()
-    wired = Wiring(settings, provider, mode, stamp, (), ())
-    if exporter is not None:
-        counting = CountingExporter(exporter)
-        delay = _CONSOLE_DELAY_MS if isinstance(exporter, TreeExporter) else None
-        batch = BatchSpanProcessor(counting, schedule_delay_millis=delay)
-        wired = evolve(wired, exporters=(counting,), processors=(batch,))
+    counting = tuple(map(CountingExporter, exporters))
+    processors = tuple(map(_batch, counting))
     # Last, because nothing may have changed where one of OTEL_BSP_* is refused.
-    for processor in (stamp, *wired.processors):
+    for processor in (stamp, *processors):
         provider.add_span_processor(processor)
-    return wired
+    return Wiring(settings, provider, mode, stamp, counting, processors)
 
 
-def _exporter(wanted: str | SpanExporter) -> SpanExporter | None:
+def _batch(exporter: CountingExporter) -> BatchSpanProcessor:
+    delay = _CONSOLE_DELAY_MS if isinstance(exporter.inner, TreeExporter) else None
+    return BatchSpanProcessor(exporter, schedule_delay_millis=delay)
+
+
+def _exporters(wanted: str | SpanExporter) -> list[SpanExporter]:
+    """The exporters that are named, as OpenTelemetry does it: a list with commas, or none."""
     if not isinstance(wanted, str):
-        return wanted
-    return None if wanted == "none" else span_exporter(wanted)
+        return [wanted]
+    found = [name.strip() for name in wanted.split(",")]
+    return [span_exporter(name) for name in found if name not in {"", "none"}]
 
 
 def _default_exporter(environ: Mapping[str, str]) -> str:
@@ -245,7 +248,17 @@ def _flush_at_exit() -> None:
     atexit.register(shutdown)
     _prepare_exit()
     if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows has no fork
-        os.register_at_fork(after_in_child=_prepare_exit)
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    if wiring is not None:
+        wiring.stamp.after_fork()
+        for exporter in wiring.exporters:
+            exporter.after_fork()
+    _prepare_exit()
 
 
 def _prepare_exit() -> None:
@@ -253,8 +266,9 @@ def _prepare_exit() -> None:
     if _EXITS_WITHOUT_NEW_THREADS:
         _standby = _Standby()
     # A process of multiprocessing leaves by os._exit and runs no atexit handler.
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None and not _watches_children:
+    if not _watches_children:
+        from multiprocessing import util
+
         _watches_children = True
         util.register_after_fork(shutdown, _finalise)
         _finalise(shutdown)

@@ -25,7 +25,7 @@ class TreeExporter(SpanExporter):
     first, when more than ``max_spans`` wait.
 
     Args:
-        stream: Where to print; standard output by default.
+        stream: Where to print; standard error by default, since output is the host's.
         colour: Paint or not. By default only on a terminal, and not where ``NO_COLOR`` is set.
         width: Columns; by default those of the terminal, else 100.
         max_spans: Bound on the spans kept in memory.
@@ -94,7 +94,7 @@ class TreeExporter(SpanExporter):
 
     def _print(self, trees: list[list[RecordedSpan]]) -> bool:
         try:
-            stream = sys.stdout if self._stream is None else self._stream
+            stream = sys.stderr if self._stream is None else self._stream
             encoding = getattr(stream, "encoding", None) or "utf-8"
             draw = functools.partial(
                 draw_trace,

@@ -88,7 +88,7 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         refuse_function(name, "journey")
         self._name = checked_name(name, "journey")
         self._id = id
-        self._route = route and checked_name(route, "route")
+        self._route = None if route is None else checked_name(route, "route")
 
     def _open(self) -> Context | None:
         try:
@@ -248,8 +248,7 @@ def _identity(
     linkable = _runtime.is_linkable(state)
     pseudonym = key_id = None
     if linkable and _usable(customer_id):
-        pseudonymiser = _runtime.pseudonymiser()
-        pseudonym, key_id = pseudonymiser.pseudonym(customer_id), pseudonymiser.key_id
+        pseudonym, key_id = _pseudonym(customer_id)
     return Identity(
         consent=state,
         kind=_one_of(kind, _KINDS, "kind"),
@@ -258,6 +257,16 @@ def _identity(
         segment=_checked_segment(segment),
         linkable=linkable,
     )
+
+
+def _pseudonym(customer_id: CustomerId) -> tuple[str | None, str | None]:
+    # A pseudonymiser of the user's may fail: then this customer is nobody, not the one before.
+    try:
+        pseudonymiser = _runtime.pseudonymiser()
+        return pseudonymiser.pseudonym(customer_id), pseudonymiser.key_id
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("pseudonymiser", error)
+        return None, None
 
 
 def _one_of(value: Any, allowed: frozenset[str], what: str) -> Any:

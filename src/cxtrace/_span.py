@@ -32,13 +32,14 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
+    TraceState,
 )
 from opentelemetry.util.types import Attributes as OTelAttributes
 
 from cxtrace import _guard
 from cxtrace._runtime import Attributes, Tracing, blank, finish_span, start_span
 from cxtrace.context import SPAN_KEY
-from cxtrace.sampling import DestinationSampler
+from cxtrace.sampling import DestinationSampler, DestinationState
 
 _UNSET: Final = Status(StatusCode.UNSET)
 _PLAIN: Final = frozenset((str, bool, int, float))
@@ -294,7 +295,7 @@ class Binding:
         if parent.is_remote or not self._follows_parent:
             return self._decide(name, attributes, context, parent, links)
         if not parent.trace_flags & TraceFlags.SAMPLED:
-            return NonRecordingSpan(parent)  # of a span that records without being sampled
+            return NonRecordingSpan(_without_destination(parent))
         identity = SpanContext(
             parent.trace_id,
             self._ids.generate_span_id(),
@@ -374,7 +375,23 @@ class Binding:
 
 
 def _is_local_and_unsampled(span: SpanContext) -> bool:
-    return span.is_valid and not span.is_remote and not span.trace_flags & TraceFlags.SAMPLED
+    return (
+        span.is_valid
+        and not span.is_remote
+        and not span.trace_flags & TraceFlags.SAMPLED
+        and type(span.trace_state) is not DestinationState
+    )
+
+
+def _without_destination(parent: SpanContext) -> SpanContext:
+    """The parent without the destination of its request, which is not that of its children."""
+    return SpanContext(
+        parent.trace_id,
+        parent.span_id,
+        False,
+        parent.trace_flags,
+        TraceState(list(parent.trace_state.items())),
+    )
 
 
 class SDKTracing:

@@ -77,5 +77,6 @@ def _exporter_name(wired: _config.Wiring) -> str | None:
 def _ledger(wired: _config.Wiring) -> SpanLedger | None:
     if not wired.exporters:
         return None
-    (exporter,) = wired.exporters
-    return SpanLedger(wired.stamp.ended, exporter.exported, exporter.failed)
+    ended = wired.stamp.ended
+    behind = min(wired.exporters, key=lambda exporter: exporter.exported)
+    return SpanLedger(ended, behind.exported, behind.failed)

@@ -203,6 +203,11 @@ class CountingExporter(SpanExporter):
         """Spans that the inner exporter reported as failed, or raised over."""
         return self._counts["failed"]
 
+    def after_fork(self) -> None:
+        """Begin anew in a child, where the parent's lock may be held for ever."""
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(self._counts, 0)
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export through the inner exporter and count the result."""
         self._count("received", len(spans))

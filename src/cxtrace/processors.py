@@ -22,6 +22,9 @@ class StampProcessor(SpanProcessor):
     """
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._ended = 0
         self._lock = threading.Lock()
         self._watched: dict[int, RequestScope] = {}
@@ -30,6 +33,10 @@ class StampProcessor(SpanProcessor):
     def ended(self) -> int:
         """Sampled spans that have ended: what the exporters should get."""
         return self._ended
+
+    def after_fork(self) -> None:
+        """Begin anew in a child: what the parent has ended is the parent's to send."""
+        self._begin()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp the span; an error of ours never reaches the host."""

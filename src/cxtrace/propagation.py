@@ -148,10 +148,12 @@ def _identity_of(members: Mapping[str, str]) -> Identity:
     if consent not in _CONSENTS:
         consent = "unknown"
     pseudonym = members.get(names.CUSTOMER_PSEUDONYM)
+    # Only the signature shows which key the pseudonym was made with.
+    ours = pseudonym is not None and _runtime.current.trust_inbound == "signed"
     return Identity(
         consent=consent,
         pseudonym=pseudonym,
-        key_id=None if pseudonym is None else _runtime.key().key_id,
+        key_id=_runtime.key().key_id if ours else None,
         linkable=_runtime.is_linkable(consent),
     )
 
@@ -179,7 +181,7 @@ def _inject(carrier: Any, context: Context, setter: Setter[Any]) -> None:
         parts.append(ours)
     if parts:
         setter.set(carrier, HEADER, ",".join(parts))
-    elif isinstance(carrier, MutableMapping):
+    elif header is not None and isinstance(carrier, MutableMapping):
         del carrier[HEADER]
 
 

@@ -23,10 +23,10 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, TextIO, get_args
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
@@ -34,7 +34,7 @@ import attrs
 from cxtrace import attributes as names
 from cxtrace._tree import RecordedSpan, draw_trace, printable
 from cxtrace.cli import _drawing
-from cxtrace.cli.map import paper
+from cxtrace.cli.map import glyphs, paper
 from cxtrace.exporters import read_spans
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser, Key
@@ -80,6 +80,7 @@ _SIGNS: Final = {
     "handed_off": ("→", ">"),
     "deferred": ("…", "."),
 }
+_PERSONAL: Final = ("id", "email", "address", "card", "letter")
 _COLOURS: Final = {"completed": "32", "failed": "31", "abandoned": "33"}
 
 
@@ -444,18 +445,18 @@ def _walks(services: _Services, began: float) -> list[Walk]:
     """Open the shop, let the customers in, close the shop."""
     _say("a shop opens: storefront, payments, fulfilment")
     walks = []
-    with services:
+    with services, closing(_customers(services)) as customers:
         _say(f"open after {time.monotonic() - began:.1f} s, and here are the customers")
-        for walk in _customers(services):
+        for walk in customers:
             walks.append(walk)
-            sign = "✗" if walk.error else "✓"
+            sign = _SIGNS["failed" if walk.error else "completed"][_speaks_ascii(sys.stderr)]
             _say(f"  {sign} {walk.person['name']:6} {walk.journey:13} {walk.story or walk.error}")
         services.require_alive()
     _say(f"closed after {time.monotonic() - began:.1f} s; all spans are sent")
     return walks
 
 
-def _customers(services: _Services) -> Iterator[Walk]:
+def _customers(services: _Services) -> Generator[Walk, None, None]:
     url = f"http://{services.environment['SHOP_STOREFRONT']}"
     with subprocess.Popen(  # noqa: S603
         [*services.command("customers"), url],
@@ -469,6 +470,8 @@ def _customers(services: _Services) -> Iterator[Walk]:
         try:
             for line in customers.stdout or ():
                 yield Walk(**json.loads(line))
+            if customers.wait() != 0:
+                raise DemoError(f"customers stayed away, or longer than {_WALK_SECONDS:.0f} s")
         finally:
             late.cancel()
             customers.kill()
@@ -476,8 +479,11 @@ def _customers(services: _Services) -> Iterator[Walk]:
 
 def _say(text: str) -> None:
     """A line of progress."""
-    encoding = sys.stderr.encoding or "ascii"
-    print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
+
+
+def _speaks_ascii(stream: TextIO) -> bool:
+    return glyphs(stream.encoding) is _drawing.ASCII
 
 
 # Reading back
@@ -642,10 +648,10 @@ def _check_login(
 
 
 def _check_privacy(walks: Sequence[Walk], raw: bytes) -> Check:
-    secret = [w.person[key] for w in walks for key in ("id", "email", "card", "letter")]
-    seen = [text for text in filter(None, secret) if any(form in raw for form in _forms(text))]
+    secret = [w.person[key] for w in walks for key in _PERSONAL]
+    seen = [text for text in secret if text and any(form in raw for form in _forms(text))]
     return Check(
-        f"no customer's id, e-mail address or card is in the {len(raw):,} bytes recorded",
+        f"no customer's id, e-mail, address or card is in the {len(raw):,} bytes recorded",
         bool(raw) and not seen,
         f"{len(seen)} of them are",
     )
@@ -655,10 +661,10 @@ def _forms(text: str) -> Iterator[bytes]:
     """A text as it may be written."""
     plain = text.encode()
     yield from (plain, quote(text, safe="").encode(), plain.hex().encode())
-    # In base64 a text has three forms; the first and last characters depend on its neighbours.
-    for shift in range(3):
-        written = base64.b64encode(b"\0" * shift + plain)
-        yield written[(0, 2, 3)[shift] : -4]
+    # In base64 it depends on the bytes before it; the first and last characters on its neighbours.
+    for before, spoilt in ((0, 0), (1, 2), (2, 3)):
+        whole = (before + len(plain)) // 3 * 3 - before
+        yield base64.b64encode(b"\0" * before + plain[:whole])[spoilt:]
 
 
 def stages(spans: Iterable[RecordedSpan], journey_map: JourneyMap) -> list[dict[str, Any]]:
@@ -841,14 +847,15 @@ def _verdict(found: Found, on: _drawing.Paper) -> Iterator[str]:
 def _where(found: Found, on: _drawing.Paper) -> Iterator[str]:
     yield ""
     if found.file is not None:
-        yield f"{on.paint('spans', 'bold')}   {found.file}  (OTLP JSON lines)"
-        yield f"{on.paint('Jaeger', 'bold')}  {START_JAEGER}"
-        yield "        cxtrace demo --otlp http://localhost:4317"
+        yield f"{on.paint('spans', 'bold')}    {found.file}  (OTLP JSON lines)"
+        yield f"{on.paint('Jaeger', 'bold')}   {START_JAEGER}"
+        yield "         cxtrace demo --otlp http://localhost:4317"
     else:
-        said = "" if found.spans is not None else ", which nobody here can read back"
-        yield f"{on.paint('sent to', 'bold')}  {found.otlp}{said}"
+        yield f"{on.paint('sent to', 'bold')}  {found.otlp}"
+        if found.spans is None:
+            yield f"         Jaeger does not answer at {found.jaeger_ui}: nothing was looked at"
         longest = _longest(found.walks, found.spans or ())
         if longest is not None and found.jaeger_ui is not None:
             yield f"{on.paint('Jaeger', 'bold')}   {jaeger_url(found.jaeger_ui, longest.id)}"
-    yield f"{on.paint('logs', 'bold')}    {found.folder}"
+    yield f"{on.paint('logs', 'bold')}     {found.folder}"
     yield on.paint(f"{found.seconds:.1f} s", "dim")

@@ -1,0 +1,741 @@
+"""`cxtrace demo`: the real shop, its real processes, and the spans that they wrote."""
+
+import argparse
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import attrs
+import pytest
+
+from cxtrace import cli
+from cxtrace._tree import RecordedSpan
+from cxtrace.cli import demo
+from cxtrace.exporters import read_spans
+from cxtrace.journey_map import JourneyMap
+from cxtrace.privacy import HmacPseudonymiser, Key
+
+KEY = "a key that only the tests of the demo have, not a secret"
+COMMAND = [sys.executable, "-c", "from cxtrace.cli import main; raise SystemExit(main())", "demo"]
+CUSTOMERS = {  # a customer's identifier, by what they have in the shop's database
+    "cust-0042": "ann.lee@example.com",
+    "cust-0043": "bob.stone@example.org",
+    "cust-0044": "carla.diaz@example.net",
+    "cust-0045": "dora.novak@example.com",
+    "cust-0046": "emil.berg@example.org",
+}
+SIX_TAGS = {
+    "cx.journey.name",
+    "cx.journey.id",
+    "cx.stage.name",
+    "cx.touchpoint.name",
+    "cx.owner.function",
+    "enduser.pseudo.id",
+}
+
+
+class Run(NamedTuple):
+    """A run of the demo with the file exporter."""
+
+    summary: dict[str, Any]
+    said: str
+    spans: tuple[RecordedSpan, ...]
+    file: Path
+
+    def journey(self, story: str) -> list[RecordedSpan]:
+        """The spans of the one whose story has these words."""
+        (id_,) = (j["id"] for j in self.summary["journeys"] if story in j["story"])
+        return [span for span in self.spans if span.attributes.get("cx.journey.id") == id_]
+
+
+def requires_the_extras() -> None:
+    """Skip where the demo cannot run; in CI it must."""
+    missing = [name for name in demo._NEEDED if find_spec(name.partition(".")[0]) is None]
+    missing += [name for name in demo._NEEDED if not missing and find_spec(name) is None]
+    if missing:
+        reason = f"{', '.join(missing)} not installed: pip install 'cxtrace[demo]'"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run for all tests that look at what was recorded."""
+    requires_the_extras()
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [*COMMAND, "--json"],
+        cwd=folder,
+        env={**os.environ, "CXTRACE_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    file = folder / "cxtrace-demo" / "spans.jsonl"
+    return Run(json.loads(done.stdout), done.stderr, read_spans(file).spans, file)
+
+
+def pseudonym(customer: str) -> str:
+    """What must be recorded in place of the customer's id."""
+    return HmacPseudonymiser(Key(KEY.encode())).pseudonym(customer)
+
+
+def touchpoints(spans: list[RecordedSpan]) -> dict[str, list[str]]:
+    """Outcomes by touchpoint."""
+    found: dict[str, list[str]] = {}
+    for span in sorted(spans, key=lambda span: span.end_ns):
+        if "cx.touchpoint.outcome" in span.attributes:
+            outcomes = found.setdefault(span.attributes["cx.touchpoint.name"], [])
+            outcomes.append(span.attributes["cx.touchpoint.outcome"])
+    return found
+
+
+def root_of(spans: list[RecordedSpan], touchpoint: str) -> RecordedSpan:
+    """The root span of the one request that was at a touchpoint."""
+    (root,) = (
+        span
+        for span in spans
+        if span.parent_id is None and span.attributes["cx.touchpoint.name"] == touchpoint
+    )
+    return root
+
+
+# What was recorded
+
+
+def test_three_services_and_nothing_else_record_spans(run: Run) -> None:
+    """Storefront, payments and fulfilment write spans; browsers and the broker are outside."""
+    assert {span.service_name for span in run.spans} == {"storefront", "payments", "fulfilment"}
+
+
+def test_three_journeys_are_walked(run: Run) -> None:
+    """Five customers walk three journeys of the map, each walk under an id of its own."""
+    walked = run.summary["journeys"]
+    assert {journey["name"] for journey in walked} == {"first_order", "win_back", "return_goods"}
+    assert len({journey["id"] for journey in walked}) == len(walked) == 5
+
+
+def test_each_journey_has_spans_of_all_three_services(run: Run) -> None:
+    """The refused, the abandoned and the return reach payments and fulfilment as well."""
+    for journey in run.summary["journeys"]:
+        services = {
+            span.service_name
+            for span in run.spans
+            if span.attributes.get("cx.journey.id") == journey["id"]
+        }
+        assert services == {"storefront", "payments", "fulfilment"}, journey
+        assert set(journey["services"]) == services
+
+
+def test_every_span_of_frameworks_client_and_database_has_the_six_tags(run: Run) -> None:
+    """SQL, HTTP client, server and messaging spans carry journey, touchpoint, owner, customer."""
+    kinds = {"SERVER", "CLIENT", "PRODUCER", "CONSUMER"}
+    stock = [span for span in run.spans if span.kind in kinds]
+    assert {span.kind for span in stock} == kinds
+    assert any("db.statement" in span.attributes for span in stock)
+    assert any("http.url" in span.attributes and span.kind == "CLIENT" for span in stock)
+    assert not [
+        (span.name, SIX_TAGS - span.attributes.keys())
+        for span in stock
+        if SIX_TAGS - span.attributes.keys()
+    ]
+
+
+def test_every_span_belongs_to_a_journey(run: Run) -> None:
+    """Starting and filling the databases leaves no spans without a customer."""
+    assert not [span.name for span in run.spans if "cx.journey.id" not in span.attributes]
+
+
+def test_traces_go_on_across_the_services(run: Run) -> None:
+    """Every span's parent was recorded too: no hop, neither by HTTP nor by queue, breaks it."""
+    known = {span.span_id for span in run.spans}
+    assert not [s.name for s in run.spans if s.parent_id is not None and s.parent_id not in known]
+
+
+def test_the_browser_starts_no_trace(run: Run) -> None:
+    """The root of every trace is a server span of the storefront."""
+    roots = {(s.service_name, s.kind) for s in run.spans if s.parent_id is None}
+    assert roots == {("storefront", "SERVER")}
+
+
+def test_success(run: Run) -> None:
+    """The first order goes from the first look to the parcel, over thirteen touchpoints."""
+    met = touchpoints(run.journey("logged in halfway"))
+    route = ["home.visit", "catalogue.search", "product.view", "cart.add", "cart.view"]
+    route += ["account.login", "checkout.address", "checkout.pay"]
+    route += ["payment.authorise", "order.confirm"]
+    route += ["delivery.pack", "delivery.ship", "delivery.track"]
+    assert met.keys() == set(route)
+    assert {outcome for outcomes in met.values() for outcome in outcomes} == {"completed"}
+
+
+def test_refusal(run: Run) -> None:
+    """A declined card fails two touchpoints, although HTTP said 200, and the stock goes back."""
+    spans = run.journey("declined")
+    met = touchpoints(spans)
+    assert met["payment.authorise"] == met["checkout.pay"] == ["failed"]
+    assert "order.confirm" not in met
+    paying = root_of(spans, "checkout.pay")
+    assert paying.attributes["http.status_code"] == 200
+    assert paying.attributes["error.type"] == "card_declined"
+    assert paying.status_code == "ERROR"
+    assert "process put_back" in {s.name for s in spans if s.service_name == "fulfilment"}
+
+
+def test_abandonment(run: Run) -> None:
+    """A cart that is left behind is abandoned, which is no error."""
+    spans = run.journey("left it behind")
+    assert touchpoints(spans)["cart.view"] == ["completed", "abandoned"]
+    assert {span.status_code for span in spans} == {"UNSET"}
+
+
+def test_a_stream_that_is_given_up_is_abandoned(run: Run) -> None:
+    """A download ends as abandoned when the customer goes, and lasts until its last page else."""
+    spans = run.journey("gave up a download")
+    abandoned, completed = (
+        span
+        for span in sorted(spans, key=lambda span: span.start_ns)
+        if span.attributes.get("cx.touchpoint.name") == "invoice.download" and span.kind == "SERVER"
+    )
+    assert abandoned.attributes["cx.touchpoint.outcome"] == "abandoned"
+    assert completed.attributes["cx.touchpoint.outcome"] == "completed"
+    assert completed.end_ns - completed.start_ns > 12 * 0.05 * 1e9
+
+
+def test_the_slow_query_is_slow_by_itself(run: Run) -> None:
+    """The search spends its time in one SQL span, which names touchpoint and owner."""
+    (query,) = (s for s in run.spans if "RECURSIVE" in s.attributes.get("db.statement", ""))
+    search = root_of(run.journey("logged in halfway"), "catalogue.search")
+    assert query.end_ns - query.start_ns > 0.1e9
+    assert query.end_ns - query.start_ns > 0.5 * (search.end_ns - search.start_ns)
+    assert query.attributes["cx.touchpoint.name"] == "catalogue.search"
+    assert query.attributes["cx.owner.function"] == "product"
+
+
+def test_who_logs_in_halfway_is_on_the_root_span(run: Run) -> None:
+    """The visitor has one pseudonym until the login, and from its root span on the customer's."""
+    spans = run.journey("logged in halfway")
+    login = root_of(spans, "account.login")
+    assert login.attributes["enduser.pseudo.id"] == pseudonym("cust-0042")
+    assert login.attributes["cx.customer.kind"] == "person"
+    roots = [span for span in spans if span.parent_id is None]
+    before = {s.attributes["enduser.pseudo.id"] for s in roots if s.start_ns < login.start_ns}
+    after = {s.attributes["enduser.pseudo.id"] for s in roots if s.start_ns > login.start_ns}
+    assert len(before) == 1
+    assert before != after == {pseudonym("cust-0042")}
+
+
+def test_the_pseudonym_is_the_same_in_all_services(run: Run) -> None:
+    """What fulfilment packs, it packs for the customer who paid in the storefront."""
+    packing = [s for s in run.journey("logged in halfway") if s.name == "delivery.pack"]
+    assert [s.attributes["enduser.pseudo.id"] for s in packing] == [pseudonym("cust-0042")]
+
+
+def test_what_is_done_between_two_parcels_is_no_part_of_packing(run: Run) -> None:
+    """The generator that packs does not become the parent of what its consumer does."""
+    spans = run.journey("logged in halfway")
+    (packing,) = (span for span in spans if span.name == "delivery.pack")
+    (shipping,) = (span for span in spans if span.name == "delivery.ship")
+    assert shipping.parent_id == packing.parent_id
+
+
+def test_fulfilment_that_calls_the_storefront_starts_no_visit(run: Run) -> None:
+    """The storefront's span of the call has the tags of fulfilment's touchpoint."""
+    (call,) = (s for s in run.journey("logged in halfway") if s.name.startswith("PUT /orders"))
+    assert call.attributes["cx.touchpoint.name"] == "delivery.ship"
+    assert call.attributes["cx.stage.name"] == "delivery"
+
+
+def test_touchpoints_are_those_of_the_map(run: Run) -> None:
+    """The code names no touchpoint that the map does not plan."""
+    planned = [span.attributes.get("cx.touchpoint.planned") for span in run.spans]
+    assert True in planned
+    assert False not in planned
+
+
+@pytest.mark.parametrize(
+    "text", [*CUSTOMERS, *CUSTOMERS.values(), "4000 0000 0000 00", "BACK-", "Rose Lane"]
+)
+def test_nothing_personal_is_recorded(run: Run, text: str) -> None:
+    """No customer's id, e-mail address, card or letter is in the file, however it is written."""
+    written = run.file.read_bytes()
+    assert text.encode() not in written
+    assert quote(text, safe="").encode() not in written
+    assert text.encode().hex().encode() not in written
+    assert base64.b64encode(text.encode())[:-4] not in written
+
+
+# What is printed
+
+
+def test_the_summary_counts_by_stage(run: Run) -> None:
+    """JSON has, for each stage and touchpoint of the map, count, outcomes and median duration."""
+    stages = {stage["name"]: stage for stage in run.summary["stages"]}
+    shop = demo.find_shop()
+    assert shop is not None
+    assert list(stages) == list(JourneyMap.load(shop.journey_map).stages)
+    purchase = stages["purchase"]
+    assert purchase["outcomes"] == {"completed": 13, "abandoned": 1, "failed": 2}
+    assert purchase["count"] == 16
+    (paying,) = (t for t in purchase["touchpoints"] if t["name"] == "checkout.pay")
+    assert paying["outcomes"] == {"completed": 2, "failed": 1}
+    assert 0.15 < paying["median_s"] < 30
+    assert all(
+        touchpoint["count"] for stage in stages.values() for touchpoint in stage["touchpoints"]
+    )
+
+
+def test_the_checks_pass_and_the_run_is_short(run: Run) -> None:
+    """The demo's own checks agree, and it takes much less than a minute."""
+    assert [check["what"] for check in run.summary["checks"] if not check["passed"]] == []
+    assert len(run.summary["checks"]) == 5
+    assert run.summary["seconds"] < 60
+    assert run.summary["spans"] == len(run.spans)
+    assert run.summary["file"] == str(run.file)
+
+
+def test_progress_is_said_beside_the_result(run: Run) -> None:
+    """Standard error tells who walked; standard output is JSON alone."""
+    for name in ("Ann", "Bob", "Carla", "Dora", "Emil"):
+        assert name in run.said
+
+
+def test_the_report(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The text shows a tree over three services, the map, the checks, and where the file is."""
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("CXTRACE_SERVICE_NAME", "not-the-demo's")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    (tmp_path / "spans.jsonl").write_text("of yesterday")
+    monkeypatch.delenv("CXTRACE_KEY", raising=False)
+
+    assert cli.main(["demo", "--keep", str(tmp_path)]) == 0
+
+    out = capsys.readouterr().out
+    assert "9 requests of one customer in storefront, payments, fulfilment" in out
+    assert re.search(
+        r"customer v1\.\S+ since home.visit\ncustomer v1\.\S+ since account.login", out
+    )
+    assert re.search(r"✓ checkout.pay  POST /checkout +[\d.]+ m?s  purchase", out)
+    assert "POST /payments  @payments" in out
+    assert "process deliver  @fulfilment" in out
+    assert re.search(r"\npurchase +16  ✓ 13  ○ 1  ✗ 2 +[\d.]+ ms  while they are customers\n", out)
+    assert re.search(r"\n  checkout.pay +3  ✓ 2  ✗ 1 +[\d.]+ ms  product\n", out)
+    assert out.count("\n✓ ") == 5 + 1  # the checks and the legend
+    assert str(tmp_path / "spans.jsonl") in out
+    assert "of yesterday" not in (tmp_path / "spans.jsonl").read_text()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".jsonl", ".log"}
+
+
+# Leaving nothing behind
+
+
+def running_with(key: str) -> list[str]:
+    """The processes that have this key in their environment."""
+    processes = Path("/proc").glob("[0-9]*")
+    return [process.name for process in processes if key.encode() in environment_of(process)]
+
+
+def environment_of(process: Path) -> bytes:
+    """The environment of a process, empty where it is not ours or has gone."""
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, told: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM stop all services before the demo ends."""
+    requires_the_extras()
+    key = f"{told.name} {tmp_path} {'-' * 32}"
+    with subprocess.Popen(
+        [*COMMAND, "--keep", "kept"],
+        cwd=tmp_path,
+        env={**os.environ, "CXTRACE_KEY": key},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("open after"):
+                break
+        assert len(running_with(key)) >= 5
+        process.send_signal(told)
+        said = process.stderr.read()
+        assert process.wait(30) == 1
+    assert said.endswith("cxtrace demo: stopped, and so are the services\n")
+    deadline = time.monotonic() + 5
+    while running_with(key) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running_with(key) == []
+
+
+# Wrong use
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What is said of wrong use."""
+    assert cli.main(["demo", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def test_missing_extras_are_named_with_the_command_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its extras the demo says which pip command brings them, and exits with 2."""
+    monkeypatch.setitem(demo._NEEDED, "no_such_module.at_all", "no-such-package")
+    shop = demo.find_shop()
+    assert shop is not None
+    assert f"no-such-package missing; run: pip install '{shop.code.parents[1]}[demo]'" in refused(
+        capsys
+    )
+    installed = attrs.evolve(shop, search_path=None)
+    monkeypatch.setattr(demo, "find_shop", lambda: installed)
+    assert "run: pip install 'cxtrace[demo]'" in refused(capsys)
+
+
+def test_an_installation_without_the_shop_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A package that somebody cut the shop out of exits with 2."""
+    monkeypatch.setattr(demo, "find_shop", lambda: None)
+    assert "does not contain the shop" in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--protocol", "grpc"), ("--jaeger-ui", "http://localhost:1")]
+)
+def test_options_of_otlp_need_otlp(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, str]
+) -> None:
+    """Options that would have no effect are refused."""
+    requires_the_extras()
+    assert f"{arguments[0]} is of use with --otlp only" in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize("url", ["localhost:4317", "http://localhost", "http://[", "http://h:x"])
+def test_an_endpoint_must_be_a_url_with_a_port(
+    capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    """An endpoint that OpenTelemetry would misunderstand is refused with the right form."""
+    requires_the_extras()
+    assert "such as http://localhost:4317" in refused(capsys, "--otlp", url)
+
+
+def test_an_endpoint_that_nobody_listens_on_is_found_before_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The demo tells how to start a Jaeger instead of sending to nobody."""
+    requires_the_extras()
+    (port,) = demo._free_ports(1)
+    said = refused(capsys, "--otlp", f"http://127.0.0.1:{port}")
+    assert f"nothing takes OTLP at http://127.0.0.1:{port}" in said
+    assert "docker run" in said
+
+
+def test_the_folder_must_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file in the place of the folder is refused."""
+    (tmp_path / "file").touch()
+    assert "this is not a folder" in refused(capsys, "--keep", str(tmp_path / "file"))
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """--help shows how the demo is used."""
+    assert cli.main(["demo", "--help"]) == 0
+    assert "cxtrace demo --otlp http://localhost:4317" in capsys.readouterr().out
+
+
+# Things that go wrong
+
+
+def broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, **code: str
+) -> str:
+    """What is said of a run in which other code stands in for some of the services."""
+    requires_the_extras()
+    genuine = demo._Services.command
+
+    def command(self: Any, name: str) -> list[str]:
+        return [sys.executable, "-c", code[name]] if name in code else genuine(self, name)
+
+    monkeypatch.setattr(demo._Services, "command", command)
+    assert cli.main(["demo", "--keep", str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def test_a_service_that_ends_is_named_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When a service ends at its start, the demo shows why and where its log is."""
+    said = broken(monkeypatch, capsys, tmp_path, payments="raise SystemExit('no\\x1b money')")
+    assert "payments ended\nno\\x1b money\n" in said
+    assert str(tmp_path / "payments.log") in said
+
+
+def test_a_service_that_does_not_start_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service that never listens ends the demo after a while."""
+    monkeypatch.setattr(demo, "_START_SECONDS", 3.0)
+    sleep = "import time; time.sleep(60)"
+    said = broken(monkeypatch, capsys, tmp_path, payments=sleep)
+    assert "payments does not start" in said
+
+
+def test_a_service_that_does_not_stop_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service that ignores being told to stop is killed, and the demo says so."""
+
+    def nobody(services: demo._Services) -> Generator[demo.Walk, None, None]:
+        yield from ()
+
+    monkeypatch.setattr(demo, "_STOP_SECONDS", 0.5)
+    monkeypatch.setattr(demo, "_customers", nobody)
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+    said = broken(monkeypatch, capsys, tmp_path, fulfilment=stubborn)
+    assert "fulfilment does not stop" in said
+
+
+def test_customers_who_do_not_come_back_fail_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Customers who hang in the shop are not waited for for ever, nor passed over."""
+    monkeypatch.setattr(demo, "_WALK_SECONDS", 0.3)
+    said = broken(monkeypatch, capsys, tmp_path, customers="import time; time.sleep(60)")
+    assert "customers stayed away, or longer than 0 s" in said
+
+
+def test_a_shop_that_records_nothing_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No file of spans means that the demo failed."""
+    requires_the_extras()
+    monkeypatch.setattr(demo, "_walks", lambda services, began: [])
+    assert cli.main(["demo", "--keep", str(tmp_path)]) == 1
+    assert "have written no spans" in capsys.readouterr().err
+
+
+def test_a_customer_who_is_turned_away_fails_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What went wrong for a customer is reported, and the exit code is 1."""
+    monkeypatch.setattr(demo, "_WALK_SECONDS", 30.0)
+    requires_the_extras()
+    person = dict.fromkeys(demo._PERSONAL, "") | {"name": "Zoe"}
+    walk = json.dumps({"person": person, "journey": "first_order", "id": "", "error": "no door"})
+    genuine = demo._Services.command
+    code = [sys.executable, "-c", f"print('''{walk}''')"]
+    monkeypatch.setattr(
+        demo._Services, "command", lambda s, name: code if name == "customers" else genuine(s, name)
+    )
+    monkeypatch.setattr(demo, "_read_file", lambda file: ((), b""))
+    assert cli.main(["demo", "--keep", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert "Zoe    first_order   no door" in printed.err
+    assert "✗ 1 customers went their ways as scripted\n    Zoe: no door" in printed.out
+    assert "One journey" not in printed.out
+    assert re.search(r"\n  checkout.pay +not reached  product\n", printed.out)
+
+
+# The checks find what they look for
+
+PERSON = {"id": "cust-0042", "email": "a.b@c.d", "address": "", "card": "4000 0000", "letter": ""}
+WALK = demo.Walk({"name": "Ann", **PERSON}, "first_order", "J1")
+
+
+def span(**changes: Any) -> RecordedSpan:
+    """A server span of the storefront with all that it needs."""
+    tags: Mapping[str, str] = dict.fromkeys(SIX_TAGS, "x") | {"cx.journey.id": "J1"}
+    given = RecordedSpan(
+        "t", "s", "GET", 0, 1, kind="SERVER", service_name="storefront", attributes=tags
+    )
+    return attrs.evolve(given, **changes)
+
+
+def checks(*spans: RecordedSpan, raw: bytes = b"nothing") -> list[bool]:
+    """Which of the four checks of spans pass: services, tags, login, privacy."""
+    found = demo._check_spans([WALK], spans, raw, HmacPseudonymiser(Key(KEY.encode())))
+    return [check.passed for check in found]
+
+
+def test_the_checks_find_what_is_missing() -> None:
+    """Each check fails by its own kind of fault, and all of them where there are no spans."""
+    login = {**span().attributes, "cx.touchpoint.name": "account.login"}
+    known = {**login, "enduser.pseudo.id": pseudonym("cust-0042")}
+    good = [span(attributes=known), span(service_name="payments"), span(service_name="fulfilment")]
+    assert checks(*good) == [True, True, True, True]
+    assert checks(*good[:2]) == [False, True, True, True]
+    assert checks(*good, span(kind="CLIENT", attributes={})) == [True, False, True, True]
+    assert checks(*good, span(attributes=login)) == [True, True, False, True]
+    assert checks(raw=b"") == [False, False, False, False]
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("text", ["cust-0042", "a.b@c.d"])
+def test_the_check_for_personal_data_sees_through_encodings(before: str, text: str) -> None:
+    """An identifier is found plain, in a URL, in hexadecimal and in base64 at any offset."""
+    plain = f"{before}{text}---".encode()
+    for written in (
+        plain,
+        quote(plain, safe="").encode(),
+        plain.hex().encode(),
+        base64.b64encode(plain),
+    ):
+        assert checks(raw=b"{" + written + b"}")[-1] is False
+
+
+# Jaeger
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    """A port that something listens on, without ever answering."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_what_cannot_be_read_back_is_not_claimed(
+    listener: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where no Jaeger answers, the demo says that it sent, and how to look."""
+    requires_the_extras()
+    walk = attrs.evolve(WALK, story="bought")
+    monkeypatch.setattr(demo, "_walks", lambda services, began: [walk])
+    (nobody,) = demo._free_ports(1)
+    ui = f"http://127.0.0.1:{nobody}"
+    url = f"http://127.0.0.1:{listener}"
+    arguments = ["demo", "--otlp", url, "--jaeger-ui", f"{ui}/", "--keep", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert f"sent to  {url}" in out
+    assert f"Jaeger does not answer at {ui}: nothing was looked at" in out
+    assert f"{ui}/search?service=storefront&tags=%7B%22cx.journey.id%22%3A%22J1%22%7D" in out
+    assert "One journey" not in out
+    assert cli.main([*arguments, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["spans"] is None
+    assert summary["otlp"] == url
+    assert not (tmp_path / "spans.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "protocol"),
+    [
+        (("http://h:4317", None), "grpc"),
+        (("http://h:4318", None), "http/protobuf"),
+        (("http://h:9999", None), "grpc"),
+        (("http://h:4318", "grpc"), "grpc"),
+        (("http://h:9999", "http/protobuf"), "http/protobuf"),
+    ],
+)
+def test_the_port_tells_the_protocol(
+    given: tuple[str, str | None], protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4318 means HTTP and any other port gRPC, unless --protocol says otherwise."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=b")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://elsewhere")
+    shop = demo.find_shop()
+    assert shop is not None
+    arguments = argparse.Namespace(otlp=given[0], protocol=given[1])
+    environment = demo._environment(arguments, attrs.evolve(shop, search_path=None), None, KEY)
+    assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == given[0]
+    assert environment["OTEL_EXPORTER_OTLP_PROTOCOL"] == protocol
+    assert environment["CXTRACE_EXPORTER"] == "otlp"
+    assert environment["OTEL_EXPORTER_OTLP_HEADERS"] == "a=b"
+    assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in environment
+
+
+def test_jaeger_is_looked_for_beside_the_endpoint() -> None:
+    """Without --jaeger-ui it is port 16686 of the endpoint's host."""
+
+    def ui(otlp: str) -> str | None:
+        return demo._jaeger_ui(argparse.Namespace(otlp=otlp, jaeger_ui=None))
+
+    assert ui("http://jaeger:4317") == "http://jaeger:16686"
+    assert ui("http://[::1]:4317") == "http://[::1]:16686"
+
+
+def test_spans_are_read_back_until_no_more_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jaeger's answer becomes spans, once all services are in it and two answers are alike."""
+
+    def answer(*services: str) -> bytes:
+        spans = [
+            {
+                "traceID": "t",
+                "spanID": service,
+                "operationName": "GET /",
+                "references": [{"refType": "CHILD_OF", "traceID": "t", "spanID": "root"}][:number],
+                "startTime": 1_000,
+                "duration": 20,
+                "tags": [
+                    {"key": "span.kind", "value": "server"},
+                    {"key": "cx.journey.id", "value": "J1"},
+                ],
+                "processID": service,
+            }
+            for number, service in enumerate(services)
+        ]
+        processes = {service: {"serviceName": service} for service in services}
+        return json.dumps({"data": [{"spans": spans, "processes": processes}]}).encode()
+
+    answers = [answer("storefront"), *[answer("storefront", "payments", "fulfilment")] * 2]
+    monkeypatch.setattr(demo, "_ask", lambda url: answers.pop(0))
+    spans, raw = demo._read_jaeger("http://j", [WALK])
+    assert spans is not None
+    assert [s.service_name for s in spans] == ["storefront", "payments", "fulfilment"]
+    assert [s.parent_id for s in spans] == [None, "root", "root"]
+    assert spans[0].kind == "SERVER"
+    assert (spans[0].start_ns, spans[0].end_ns) == (1_000_000, 1_020_000)
+    assert b"storefront" in raw
+    assert answers == []
+
+
+def test_waiting_for_spans_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has not arrived after a while is missing."""
+    monkeypatch.setattr(demo, "_READ_SECONDS", 0.0)
+    monkeypatch.setattr(demo, "_ask", lambda url: b'{"data": []}')
+    assert demo._read_jaeger("http://j", [WALK]) == ([], b'{"data": []}')
+
+
+# Where the shop is
+
+
+def test_the_shop_of_a_checkout_is_in_its_examples() -> None:
+    """In a checkout the demo runs examples/shop, with its map."""
+    shop = demo.find_shop()
+    assert shop is not None
+    assert (shop.code / "storefront.py").is_file()
+    assert shop.journey_map.name == "journeys.toml"
+
+
+def test_an_installation_without_any_shop_finds_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where neither the wheel nor a checkout has the shop, none is found."""
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "a" / "b" / "cli" / "demo.py"))
+    assert demo.find_shop() is None
