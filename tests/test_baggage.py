@@ -206,7 +206,7 @@ def test_signature_has_a_label_of_its_own() -> None:
     message = b"anything"
 
     assert KEY.digest(b"cxtrace/baggage/v1", message) != KEY.digest(b"cxtrace/pseudo/v1", message)
-    assert len(GOOD.rpartition(":")[2]) == 22
+    assert len(GOOD.rpartition(":")[2]) >= 22  # at least 128 bits
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -464,6 +466,8 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 
 # Things that go wrong
 
+STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+
 
 def broken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path, **code: str
@@ -487,7 +491,8 @@ def test_a_service_that_ends_is_named_with_its_last_words(
 ) -> None:
     """When a service ends at its start, the demo shows why and where its log is."""
     said = broken(monkeypatch, capsys, tmp_path, payments="raise SystemExit('no\\x1b money')")
-    assert "payments ended\nno\\x1b money\n" in said
+    assert "payments ended\n" in said
+    assert "\nno\\x1b money\n" in said
     assert str(tmp_path / "payments.log") in said
 
 
@@ -511,9 +516,23 @@ def test_a_service_that_does_not_stop_is_killed(
 
     monkeypatch.setattr(demo, "_STOP_SECONDS", 0.5)
     monkeypatch.setattr(demo, "_customers", nobody)
-    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-    said = broken(monkeypatch, capsys, tmp_path, fulfilment=stubborn)
+    said = broken(monkeypatch, capsys, tmp_path, fulfilment=STUBBORN)
     assert "fulfilment does not stop" in said
+
+
+def test_what_went_wrong_first_is_what_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service that does not stop, after something else went wrong, is killed without a word."""
+
+    def nobody(services: demo._Services) -> Generator[demo.Walk, None, None]:
+        raise demo.DemoError("it rains")
+        yield
+
+    monkeypatch.setattr(demo, "_STOP_SECONDS", 0.5)
+    monkeypatch.setattr(demo, "_customers", nobody)
+    said = broken(monkeypatch, capsys, tmp_path, fulfilment=STUBBORN)
+    assert said.endswith("cxtrace demo: it rains\n")
 
 
 def test_customers_who_do_not_come_back_fail_the_demo(
@@ -641,6 +660,46 @@ def test_what_cannot_be_read_back_is_not_claimed(
     assert summary["spans"] is None
     assert summary["otlp"] == url
     assert not (tmp_path / "spans.jsonl").exists()
+
+
+@pytest.mark.parametrize("walks", [[], [WALK]])
+def test_what_is_read_back_is_looked_at(
+    walks: list[demo.Walk],
+    listener: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where Jaeger answers, and lacks something, the demo fails and says what it is."""
+    requires_the_extras()
+    monkeypatch.setattr(demo, "_walks", lambda services, began: walks)
+    monkeypatch.setattr(demo, "_read_jaeger", lambda ui, walks: ([span()], b"{}"))
+    url = f"http://127.0.0.1:{listener}"
+    assert cli.main(["demo", "--otlp", url, "--keep", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "does not answer" not in out
+    assert "✗ a visitor who logged in halfway" in out
+    assert (f"http://127.0.0.1:16686/search?{demo._query('J1')}" in out) == bool(walks)
+
+
+def test_jaeger_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy that a company sets for its browsers does not stand before one's own Jaeger."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"it is I")
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert demo._ask(f"http://127.0.0.1:{server.server_port}/api") == b"it is I"
+        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,15 @@ from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
 
 KEY = "0123456789abcdef0123456789abcdef"
-MAP = 'schema = "cxtrace.map/1"\nname = "{}"\n[functions]\nit = {{}}\n[[stage]]\nname = "s"\nphase = "customer"\n'
+MAP = """\
+schema = "cxtrace.map/1"
+name = "{}"
+[functions]
+it = {{}}
+[[stage]]
+name = "s"
+phase = "customer"
+"""
 
 
 def settled(folder: Path, environ: dict[str, str] | None = None, **arguments: Any) -> Settings:

@@ -120,7 +120,7 @@ def variable(name: str) -> str:
 
 def command_pages() -> str:
     """The help of each command."""
-    parts = [f"```text\n{help_of()}```"]
+    parts = [f"## Overview\n\n```text\n{help_of()}```"]
     parts += [f"## `cxtrace {name}`\n\n```text\n{help_of(name)}```" for name in COMMANDS]
     return "\n\n".join(parts)
 

@@ -8,7 +8,6 @@ Source of the header's grammar: W3C Baggage, https://www.w3.org/TR/baggage/.
 
 import hmac
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -115,8 +114,7 @@ def acceptable(members: Mapping[str, str]) -> dict[str, str]:
 
 def _signature(parts: list[str], key: Key, moment: str) -> str:
     message = "\n".join((key.key_id, moment, *parts))
-    digest = key.digest(_LABEL, message.encode("utf-8", "surrogatepass"))
-    return urlsafe_b64encode(digest).decode("ascii")[:22]
+    return key.digest(_LABEL, message.encode("utf-8", "surrogatepass")).hex()[:32]
 
 
 @lru_cache(maxsize=2_048)

@@ -14,6 +14,7 @@ from cxtrace.context import KEY, LINKING, Block, CXContext, Place, RequestScope
 
 _OUTCOMES: Final = frozenset(get_args(Outcome))
 _REASON: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+_COMPLETED: Final[dict[str, Any]] = {names.TOUCHPOINT_OUTCOME: "completed"}
 _ERROR: Final = Status(StatusCode.ERROR)
 
 S = TypeVar("S", bound="SpanHandle")
@@ -27,7 +28,7 @@ class SpanHandle(Block):
         place: Touchpoint, stage and owner.
     """
 
-    __slots__ = ("_error", "_first", "_forks", "_scope", "_tracing", "place", "span")
+    __slots__ = ("_error", "_first", "_forks", "_outcome", "_scope", "_tracing", "place", "span")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class SpanHandle(Block):
         self._scope = scope
         self._first = first
         self._error: str | None = None
+        self._outcome: str | None = None
         self._tracing = _runtime.current.tracing
         self._forks = _runtime.forks
 
@@ -87,17 +89,15 @@ class SpanHandle(Block):
         """Close the block; ``error`` is what flew out of it."""
         if self.ended:
             return
-        self.close()
+        self.ended = True
         # A forked child has a copy of this span; the parent's is the one that counts.
         if self._forks == _runtime.forks:
             self._finish(error)
 
     def _finish(self, error: BaseException | None) -> None:
-        self._scope.release(self.span.get_span_context().span_id)
-        self._close(self._last(error))
-
-    def _close(self, last: dict[str, Any]) -> None:
-        self._tracing.finish(self.span, last, self._all)
+        span = self.span
+        self._scope.release(span.get_span_context().span_id)
+        self._tracing.finish(span, self._last(error), self._all)
 
     def _all(self) -> dict[str, Any]:
         """What the span started with, as it must be now that more is known."""
@@ -119,18 +119,7 @@ class SpanHandle(Block):
 class TouchpointHandle(SpanHandle):
     """An open touchpoint. No method raises; each returns the handle, so that calls chain."""
 
-    __slots__ = ("_outcome",)
-
-    def __init__(
-        self,
-        previous: Context,
-        span: Span,
-        place: Place | None,
-        scope: RequestScope,
-        first: dict[str, Any],
-    ) -> None:
-        super().__init__(previous, span, place, scope, first)
-        self._outcome: str | None = None
+    __slots__ = ()
 
     def outcome(self, outcome: Outcome) -> "TouchpointHandle":
         """Say how the touchpoint ended for the customer. The last word before the end counts.
@@ -162,6 +151,8 @@ class TouchpointHandle(SpanHandle):
     def _last(self, error: BaseException | None) -> dict[str, Any]:
         outcome = self._outcome
         if outcome is None:
+            if error is None:
+                return _COMPLETED
             outcome = _outcome_of(error)
         if outcome != "failed":
             return {names.TOUCHPOINT_OUTCOME: outcome}
@@ -179,10 +170,7 @@ class AttachedTouchpoint(TouchpointHandle):
 
     def _finish(self, error: BaseException | None) -> None:
         self._scope.release_touchpoint(self.span.get_span_context().span_id)
-        self._close(self._last(error))
-
-    def _close(self, last: dict[str, Any]) -> None:
-        self.span.set_attributes(last)
+        self.span.set_attributes(self._last(error))
 
 
 class UnsampledTouchpoint(TouchpointHandle):
@@ -190,13 +178,19 @@ class UnsampledTouchpoint(TouchpointHandle):
 
     __slots__ = ()
 
-    def _finish(self, error: BaseException | None) -> None:
-        """Nothing to send."""
+    def __init__(self, previous: Context, span: Span, place: Place, scope: RequestScope) -> None:
+        self.previous = previous
+        self.ended = False
+        self.span = span
+        self.place = place
+        self._scope = scope
+
+    def end(self, error: BaseException | None) -> None:
+        """Close the block, of which nothing is sent."""
+        self.ended = True
 
 
-def _outcome_of(error: BaseException | None) -> str:
-    if error is None:
-        return "completed"
+def _outcome_of(error: BaseException) -> str:
     return "failed" if isinstance(error, Exception) else "abandoned"
 
 

@@ -42,16 +42,13 @@ class Plan:
         self.attributes = attributes
 
 
-def wanted_of(*said: object) -> Wanted:
-    """What the code says, fit to be looked up: what is not text will be refused as a name."""
-    return tuple(  # type: ignore[return-value]
-        word if word is None or isinstance(word, str) else "" for word in said
-    )
-
-
 def plan_of(runtime: _runtime.Runtime, wanted: Wanted) -> Plan:
     """The plan, made once for each description and kept."""
-    plan: Plan | None = runtime.plans.get(wanted)
+    try:
+        plan: Plan | None = runtime.plans.get(wanted)
+    except TypeError:  # a list where text should be; it will be refused as a name
+        name, stage, owner, channel = (_text(word) for word in wanted)
+        return plan_of(runtime, (name or "", stage, owner, channel))
     if plan is None:
         plan = _make(runtime, *wanted)
         if len(runtime.plans) < _MAX_PLANS:
@@ -112,6 +109,10 @@ def _make(
         own[names.CHANNEL_NAME] = channel
     place = Place(name, stage, owner)
     return Plan(runtime, place, {**place.tags, **own})
+
+
+def _text(word: object) -> str | None:
+    return word if word is None or isinstance(word, str) else ""
 
 
 def _only(channels: tuple[str, ...]) -> str | None:

@@ -42,8 +42,8 @@ class Tracing(Protocol):
         """Tells whether nobody listens; None where somebody always does."""
         ...
 
-    def unsampled(self, context: Context) -> bool:
-        """Whether it is certain that no span under ``context`` is recorded."""
+    def unsampled(self, context: Context) -> Span | None:
+        """The current span, where it is certain that no span under it is recorded."""
         ...
 
     def start(
@@ -68,9 +68,9 @@ class ApiTracing:
         """Whether nobody has set a provider."""
         return type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
 
-    def unsampled(self, context: Context) -> bool:
+    def unsampled(self, context: Context) -> Span | None:
         """Left to the provider."""
-        return False
+        return None
 
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None

@@ -17,8 +17,16 @@ from typing import Any, Final, TypeGuard
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, Tracer
+from opentelemetry.sdk.trace import (
+    Event,
+    ReadableSpan,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    Tracer,
+)
 from opentelemetry.sdk.trace import Span as SDKSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, ParentBasedTraceIdRatio
 from opentelemetry.sdk.util import BoundedList
@@ -43,7 +51,14 @@ from cxtrace.sampling import DestinationSampler, DestinationState
 
 _UNSET: Final = Status(StatusCode.UNSET)
 _PLAIN: Final = frozenset((str, bool, int, float))
+_SAMPLED: Final = TraceFlags.SAMPLED
 _FEWEST_ATTRIBUTES: Final = 64
+_SILENT: Final = (
+    SpanProcessor.on_start,
+    BatchSpanProcessor.on_start,
+    SimpleSpanProcessor.on_start,
+    getattr(SpanProcessor, "_on_ending", None),
+)
 _OURS: Final = ("cx.", "enduser.", "session.id", "error.type")
 _RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 
@@ -256,6 +271,34 @@ def _bounded(attributes: OTelAttributes, most: int | None, limits: SpanLimits) -
     return BoundedAttributes(most, attributes, max_value_len=limits.max_attribute_length)
 
 
+class _Listeners:
+    """The methods of a provider's processors that do something, called without the way round."""
+
+    __slots__ = ("_known", "_processor", "ended", "ending", "starting")
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._known: tuple[Any, ...] | None = None
+
+    def now(self) -> "_Listeners":
+        """Up to date: a provider may be given more processors at any time."""
+        if type(self._processor) is SynchronousMultiSpanProcessor:
+            processors = self._processor._span_processors  # noqa: SLF001  the fan-out costs 0.8 µs
+        else:
+            processors = (self._processor,) if self._known is None else self._known
+        if processors is not self._known:
+            self.starting = _methods(processors, "on_start")
+            self.ending = _methods(processors, "_on_ending")
+            self.ended = _methods(processors, "on_end")
+            self._known = processors
+        return self
+
+
+def _methods(processors: tuple[Any, ...], name: str) -> tuple[Callable[..., None], ...]:
+    found = (getattr(processor, name, None) for processor in processors)
+    return tuple(one for one in found if one and getattr(one, "__func__", one) not in _SILENT)
+
+
 class Binding:
     """What does not change from span to span of one provider: the ``Tracing`` of an SDK."""
 
@@ -264,22 +307,23 @@ class Binding:
         self.limits: SpanLimits = tracer._span_limits  # noqa: SLF001  no public way to the limits
         self.scope = tracer._instrumentation_scope  # noqa: SLF001
         self.processor = tracer.span_processor
+        self._listeners = _Listeners(tracer.span_processor)
         self._is_enabled = getattr(tracer, "_is_enabled", _always)
-        self._on_ending = getattr(tracer.span_processor, "_on_ending", None)
         self._ids = tracer.id_generator
         self._follows_parent = _follows_local_parent(tracer)
         self._random = _RANDOM if _makes_random_ids(tracer.id_generator) else 0
 
     idle = None
 
-    def unsampled(self, context: Context) -> bool:
-        """Whether the current span is one of this process that is not sampled, and decides."""
+    def unsampled(self, context: Context) -> Span | None:
+        """The current span, if it is one of this process that is not sampled, and decides."""
         parent: Any = context.get(SPAN_KEY)
-        return (
-            type(parent) is NonRecordingSpan
-            and self._follows_parent
-            and _is_local_and_unsampled(parent.get_span_context())
-        )
+        if type(parent) is not NonRecordingSpan or not self._follows_parent:
+            return None
+        span = parent.get_span_context()
+        if span.trace_flags & _SAMPLED or span.is_remote or not span.is_valid:
+            return None
+        return None if type(span.trace_state) is DestinationState else parent
 
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
@@ -294,7 +338,7 @@ class Binding:
             return self._decide(name, attributes, context, None, links)
         if parent.is_remote or not self._follows_parent:
             return self._decide(name, attributes, context, parent, links)
-        if not parent.trace_flags & TraceFlags.SAMPLED:
+        if not parent.trace_flags & _SAMPLED:
             return NonRecordingSpan(_without_destination(parent))
         identity = SpanContext(
             parent.trace_id,
@@ -318,23 +362,26 @@ class Binding:
             forget(span, keys)
 
     def _begin(self, span: LeanSpan, context: Context) -> LeanSpan:
-        try:
-            self.processor.on_start(span, context)  # type: ignore[arg-type]
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow("span_processor.on_start", error)
+        for on_start in self._listeners.now().starting:
+            try:
+                on_start(span, context)
+            except Exception as error:  # noqa: BLE001
+                _guard.swallow("span_processor.on_start", error)
         return span
 
     def ended(self, span: LeanSpan) -> None:
         """Hand an ended span to the provider's processors."""
-        try:
-            if self._on_ending is not None:
-                self._on_ending(span)
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow("span_processor.on_ending", error)
-        try:
-            self.processor.on_end(span)
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow("span_processor.on_end", error)
+        listeners = self._listeners.now()
+        for on_ending in listeners.ending:
+            try:
+                on_ending(span)
+            except Exception as error:  # noqa: BLE001
+                _guard.swallow("span_processor.on_ending", error)
+        for on_end in listeners.ended:
+            try:
+                on_end(span)
+            except Exception as error:  # noqa: BLE001
+                _guard.swallow("span_processor.on_end", error)
 
     def _decide(
         self,
@@ -374,15 +421,6 @@ class Binding:
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
 
 
-def _is_local_and_unsampled(span: SpanContext) -> bool:
-    return (
-        span.is_valid
-        and not span.is_remote
-        and not span.trace_flags & TraceFlags.SAMPLED
-        and type(span.trace_state) is not DestinationState
-    )
-
-
 def _without_destination(parent: SpanContext) -> SpanContext:
     """The parent without the destination of its request, which is not that of its children."""
     return SpanContext(
@@ -402,9 +440,9 @@ class SDKTracing:
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
-    def unsampled(self, context: Context) -> bool:
+    def unsampled(self, context: Context) -> Span | None:
         """Left to the tracer."""
-        return False
+        return None
 
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None

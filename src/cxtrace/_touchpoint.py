@@ -16,10 +16,11 @@ from cxtrace._handles import (
     TouchpointHandle,
     UnsampledTouchpoint,
 )
-from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function, wanted_of
+from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function
 from cxtrace._wrap import Noun, block_of
 from cxtrace.attributes import Channel
 from cxtrace.context import (
+    KEY,
     CXContext,
     Identity,
     Journey,
@@ -64,7 +65,7 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
     ) -> None:
         super().__init__()
         refuse_function(name, "touchpoint")
-        self._wanted: Wanted = wanted_of(name, stage, owner, channel)
+        self._wanted: Wanted = (name, stage, owner, channel)
         self._attach = attach
         self._plan: Plan | None = None
 
@@ -127,14 +128,14 @@ def outermost(context: Context) -> CXContext:
 
 def _open_touchpoint(plan: Plan) -> Context | None:
     context = get_current()
-    cx = cx_of(context) or outermost(context)
+    cx: Any = context.get(KEY) or outermost(context)
     scope = cx.scope
     place = plan.place
     tracing = plan.runtime.tracing
-    if tracing.unsampled(context):
-        unsampled = UnsampledTouchpoint(context, get_current_span(context), place, scope, {})
-        inner = CXContext(scope, cx.journey, place, None, unsampled, unsampled)
-        return with_cx(context, inner)
+    parent = tracing.unsampled(context)
+    if parent is not None:
+        unsampled = UnsampledTouchpoint(context, parent, place, scope)
+        return with_cx(context, CXContext(scope, cx.journey, place, None, unsampled, unsampled))
     attributes = _start_attributes(plan.attributes, scope.identity, cx.journey)
     span = tracing.start(place.touchpoint, attributes, context, scope.take_origin())
     handle = TouchpointHandle(context, span, place, scope, attributes)

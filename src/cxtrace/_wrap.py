@@ -30,15 +30,21 @@ _running: ContextVar[object] = ContextVar("cxtrace-step", default=None)
 def close(context: Context, error: BaseException | None) -> None:
     """Leave and end the block of ``context``."""
     try:
-        leave(context)
-        end(context, error)
+        block = block_of(context)
+        if get_current() is context:
+            attach(block.settle())
+        else:
+            leave(context)
+        block.end(error)
     except Exception as failure:  # noqa: BLE001
         _guard.swallow("close", failure)
 
 
 def end(context: Context, error: BaseException | None) -> None:
     """End the block of ``context``, which is attached nowhere."""
-    block_of(context).end(error)
+    block = block_of(context)
+    block.settle()
+    block.end(error)
 
 
 def block_of(context: Context) -> Any:
@@ -367,6 +373,9 @@ class Noun(Generic[B]):
 
     def _leaving(self) -> Context | None:
         """The entry that is left now: the one that is current here, else the latest."""
+        if not self._entered:
+            self._idle -= self._idle > 0
+            return None
         cx = cx_of(get_current())
         while cx is not None:
             context = self._entered.pop(id(cx), None)
@@ -376,4 +385,4 @@ class Noun(Generic[B]):
         if self._idle:
             self._idle -= 1
             return None
-        return self._entered.popitem()[1] if self._entered else None
+        return self._entered.popitem()[1]

@@ -51,24 +51,19 @@ class Block:
 
     def end(self, error: BaseException | None) -> None:
         """Close the block; ``error`` is what flew out of it."""
-        self.close()
-
-    def close(self) -> None:
-        """Mark the block as ended, and let go of blocks before it that have ended too.
-
-        A job that schedules itself again from within its block would else keep them all alive.
-        """
         self.ended = True
-        self.settle()
 
     def settle(self) -> Context:
-        """What is to be current after this block: the nearest block before it that is open."""
-        previous = self.previous
-        cx: CXContext | None = previous.get(KEY)  # type: ignore[assignment]
+        """What is to be current after this block: the nearest block before it that is open.
+
+        Lets go of those that have ended: a job that schedules itself again from within its block
+        would else keep them all alive.
+        """
+        cx: CXContext | None = self.previous.get(KEY)  # type: ignore[assignment]
         while cx is not None and cx.block is not None and cx.block.ended:
-            previous = self.previous = cx.block.previous
-            cx = previous.get(KEY)  # type: ignore[assignment]
-        return previous
+            self.previous = cx.block.previous
+            cx = self.previous.get(KEY)  # type: ignore[assignment]
+        return self.previous
 
 
 class _Identity(NamedTuple):

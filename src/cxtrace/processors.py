@@ -40,7 +40,7 @@ class StampProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp the span; an error of ours never reaches the host."""
-        if isinstance(span, LeanSpan):
+        if _is_ours(span):
             return
         try:
             context = get_current() if parent_context is None else parent_context
@@ -67,7 +67,7 @@ class StampProcessor(SpanProcessor):
             if identity.trace_flags & TraceFlags.SAMPLED:
                 with self._lock:
                     self._ended += 1
-            if not isinstance(span, LeanSpan):
+            if not _is_ours(span):
                 scope = self._watched.pop(identity.span_id, None)
                 if scope is not None:
                     scope.release(identity.span_id)
@@ -80,3 +80,7 @@ class StampProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing is held back."""
         return True
+
+
+def _is_ours(span: object) -> bool:
+    return type(span) is LeanSpan  # isinstance asks an abstract base class, at ten times the cost

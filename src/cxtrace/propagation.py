@@ -5,6 +5,7 @@ Use it after the standard ones: ``OTEL_PROPAGATORS=tracecontext,baggage,cxtrace`
 
 import time
 from collections.abc import Iterable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from opentelemetry import baggage
@@ -224,4 +225,8 @@ def _goes_to_us(span: Span, runtime: _runtime.Runtime) -> bool | None:
         return getattr(span.get_span_context().trace_state, "goes_to_us", None)
     if getattr(span, "kind", None) not in _OUTBOUND:
         return None
-    return _destination.is_ours(getattr(span, "attributes", None) or {}, runtime.trusted_hosts)
+    attributes = getattr(span, "attributes", None) or {}
+    if type(attributes) is MappingProxyType:
+        # To look into the attributes of an SDK's span is slow, each time; to copy them is not.
+        attributes = attributes.copy()
+    return _destination.is_ours(attributes, runtime.trusted_hosts)

@@ -336,9 +336,6 @@ def _terminable() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
@@ -855,7 +852,7 @@ def _where(found: Found, on: _drawing.Paper) -> Iterator[str]:
         if found.spans is None:
             yield f"         Jaeger does not answer at {found.jaeger_ui}: nothing was looked at"
         longest = _longest(found.walks, found.spans or ())
-        if longest is not None and found.jaeger_ui is not None:
-            yield f"{on.paint('Jaeger', 'bold')}   {jaeger_url(found.jaeger_ui, longest.id)}"
+        if longest is not None:
+            yield f"{on.paint('Jaeger', 'bold')}   {jaeger_url(str(found.jaeger_ui), longest.id)}"
     yield f"{on.paint('logs', 'bold')}     {found.folder}"
     yield on.paint(f"{found.seconds:.1f} s", "dim")

@@ -1,0 +1,164 @@
+"""The checks of cxtrace: ``nox`` runs all that need nothing but Python and a package index.
+
+``nox -l`` lists the rest. ``nox -s tests-3.12 -- -k propagation`` hands what follows ``--`` to
+pytest. Sessions run two at a time: ``NOX_PARALLEL=1`` is for a machine that is short of memory.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10"
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
+MEASUREMENTS = ROOT / ".nox" / "coverage-data"
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+EXTRAS = "demo,structlog"
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def see_pyenv() -> None:
+    """Put every Python of pyenv on the path: its shims answer for the chosen ones alone."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [str(folder) for folder in sorted(root.glob("versions/3.*/bin"))]
+    missing = [folder for folder in folders if folder not in os.environ["PATH"]]
+    os.environ["PATH"] = os.pathsep.join([*missing, os.environ["PATH"]])
+
+
+def is_present(version: str) -> bool:
+    """Whether a Python of this version can be started."""
+    if version == RUNNING:
+        return True
+    command = shutil.which(f"python{version}")
+    return command is not None and not subprocess.run([command, "-c", ""], check=False).returncode
+
+
+def backend() -> str:
+    """uv is quicker, but does not read pip's settings: where pip has an index of its own, pip."""
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    settings = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
+    return "virtualenv" if "index-url" in settings else "uv|virtualenv"
+
+
+see_pyenv()
+PYTHONS = nox.project.python_versions(PROJECT)
+if RUNNING not in PYTHONS:
+    PYTHONS.append(RUNNING)
+PRESENT = [version for version in PYTHONS if is_present(version)]
+MEASURED = PRESENT[-1]
+
+nox.options.default_venv_backend = backend()
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False  # The summary names them.
+nox.options.allow_parallel = True
+nox.options.parallel = min(2, os.cpu_count() or 1)
+nox.options.sessions = ["wheel", "tests", "lowest", "coverage", "docs", "typing", "lint"]
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The requirements of a dependency group."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def wheel_and(session: nox.Session, *requirements: str) -> None:
+    """Install our wheel and all the rest in one go, so that OpenTelemetry's packages agree."""
+    (built,) = DIST.glob("*.whl")
+    session.install(f"cxtrace[{EXTRAS}] @ {built.as_uri()}", *requirements)
+
+
+def plain_suite(session: nox.Session, *command: str) -> None:
+    """Run every test that needs no backend against the installed wheel."""
+    arguments = session.posargs or ["tests"]
+    session.run(*command, "-m", "pytest", "--ignore=tests/backends", *arguments, env=clean())
+
+
+def clean() -> dict[str, str | None]:
+    """The environment of the tests: no settings of the machine, and where the wheel lies."""
+    settings = [name for name in os.environ if name.startswith(("CXTRACE_", "OTEL_", "PYTHONPATH"))]
+    dropped = dict.fromkeys(set(settings) - {"CXTRACE_BACKENDS"})
+    return {**dropped, "CXTRACE_DIST": str(DIST), "COVERAGE_FILE": str(MEASUREMENTS / "data")}
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build sdist and, out of it, the wheel that every other session installs."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.install("build", *PROJECT["build-system"]["requires"])
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), silent=True)
+    session.log("built %s", ", ".join(sorted(file.name for file in DIST.iterdir())))
+
+
+@nox.session(python=PYTHONS, requires=["wheel"])
+def tests(session: nox.Session) -> None:
+    """Run the plain suite against the wheel, with src/ on nobody's path."""
+    wheel_and(session, *group("test"))
+    measure = []
+    if session.python == MEASURED:
+        shutil.rmtree(MEASUREMENTS, ignore_errors=True)
+        MEASUREMENTS.mkdir(parents=True)
+        measure = ["-m", "coverage", "run"]
+    plain_suite(session, "python", *measure)
+
+
+@nox.session(python=PRESENT[0], requires=["wheel"])
+def lowest(session: nox.Session) -> None:
+    """Run the plain suite with the lowest version of everything that cxtrace depends on."""
+    pins = [dependency.replace(">=", "==") for dependency in PROJECT["project"]["dependencies"]]
+    wheel_and(session, *pins, *group("test"))
+    plain_suite(session, "python")
+
+
+@nox.session(requires=[f"tests-{MEASURED}"])
+def coverage(session: nox.Session) -> None:
+    """Every branch of src/cxtrace is taken by some test."""
+    session.install("coverage[toml]")
+    session.run("coverage", "combine", "--keep", "--quiet", env=clean())
+    session.run("coverage", "report", env=clean())
+
+
+@nox.session(requires=["wheel"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation without a warning, and run what it shows."""
+    wheel_and(session, *group("docs"), *group("test"))
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build/html")
+    session.run("python", "-m", "pytest", "-q", "tests/test_docs.py", env=clean())
+
+
+@nox.session(requires=["wheel"])
+def typing(session: nox.Session) -> None:
+    """Check our types and what users see of them, with mypy and pyright."""
+    wheel_and(session, *group("typing"), *group("test"))
+    session.run("mypy", "-p", "cxtrace")
+    session.run("python", "-m", "pytest", "-q", "tests/test_typing.py", env=clean())
+    session.run("pyright")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint, docstrings, changelog."""
+    session.install(*group("lint"))
+    session.run("ruff", "format", "--check", "--quiet", "--diff")
+    session.run("ruff", "check", "--quiet")
+    session.run("interrogate", "--quiet", "src")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session(default=False, requires=["wheel"])
+def backends(session: nox.Session) -> None:
+    """Build the real Collector and Jaeger where they are missing, and test with them: needs Go."""
+    session.run("tools/backends/build", external=True)
+    wheel_and(session, *group("test"))
+    arguments = session.posargs or ["tests/backends"]
+    session.run("python", "-m", "pytest", *arguments, env=clean())
+
+
+@nox.session(default=False, requires=["wheel"])
+def benchmark(session: nox.Session) -> None:
+    """Compare what cxtrace costs with hand-written OpenTelemetry."""
+    wheel_and(session)
+    session.run("python", "-m", "benchmarks", *session.posargs)

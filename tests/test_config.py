@@ -1,0 +1,1153 @@
+"""``configure()``, ``flush()`` and ``shutdown()``: what they join and what they wait for."""
+
+import http.server
+import importlib.util
+import json
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import propagate, trace
+from opentelemetry.context import attach, get_current
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+import cxtrace
+from cxtrace import _config, _guard, _runtime
+from cxtrace.exceptions import ConfigurationError, MapError
+from cxtrace.exporters import TreeExporter
+from cxtrace.propagation import CXPropagator
+from cxtrace.sampling import DestinationSampler
+
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without any setting of OpenTelemetry or cxtrace."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OTEL_", "CXTRACE_"))
+    }
+
+
+class World:
+    """The globals of OpenTelemetry, as one test may see and set them."""
+
+    def __init__(self, propagator: Any) -> None:
+        self.provider: Any = trace.ProxyTracerProvider()
+        self.propagator = propagator
+        self.at_exit: list[Any] = []
+
+    def set_provider(self, provider: Any) -> None:
+        """Stand in for ``trace.set_tracer_provider``."""
+        self.provider = provider
+
+    def set_propagator(self, propagator: Any) -> None:
+        """Stand in for ``propagate.set_global_textmap``."""
+        self.propagator = propagator
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
+    """A process in which nothing is configured, in an empty folder."""
+    for name in os.environ.keys() - clean_environment().keys():
+        monkeypatch.delenv(name)
+    found = World(propagate.get_global_textmap())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_config, "wiring", None)
+    monkeypatch.setattr(_config, "_standby", None)
+    monkeypatch.setattr(_config.trace, "get_tracer_provider", lambda: found.provider)
+    monkeypatch.setattr(_config.trace, "set_tracer_provider", found.set_provider)
+    monkeypatch.setattr(_config.propagate, "get_global_textmap", lambda: found.propagator)
+    monkeypatch.setattr(_config.propagate, "set_global_textmap", found.set_propagator)
+    monkeypatch.setattr(_config, "_flush_at_exit", lambda: found.at_exit.append("flush"))
+    runtime, context = _runtime.current, get_current()
+    _guard.reset()
+    yield found
+    for processor in () if _config.wiring is None else _config.wiring.processors:
+        threading.Thread(target=processor.shutdown, daemon=True).start()
+    _runtime.use(runtime)
+    _guard.reset()
+    attach(context)
+
+
+def wired() -> _config.Wiring:
+    """What ``configure()`` put together."""
+    assert _config.wiring is not None
+    return _config.wiring
+
+
+def run(
+    script: str, folder: Path, *arguments: str, warnings: str = "error", **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script as a process of its own, in the folder."""
+    return subprocess.run(
+        [sys.executable, "-W", warnings, "-c", script, *arguments],
+        env={**clean_environment(), **environ},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+
+# Building
+
+
+def test_builds_a_provider(world: World) -> None:
+    """Where nobody has configured OpenTelemetry, a provider is built that sends to the exporter."""
+    memory = InMemorySpanExporter()
+    cxtrace.configure(service_name="shop", exporter=memory, key=KEY)
+    with cxtrace.touchpoint("checkout.pay"):
+        pass
+
+    assert type(world.provider) is TracerProvider
+    assert world.provider is wired().provider
+    assert wired().mode == "built"
+    assert isinstance(world.provider.sampler, DestinationSampler)
+    assert world.at_exit == ["flush"]
+    assert cxtrace.flush()
+    (span,) = memory.get_finished_spans()
+    assert span.resource.attributes["service.name"] == "shop"
+
+
+def test_every_setting_reaches_the_runtime(world: World) -> None:
+    """What is given to ``configure()`` is what is in force."""
+    cxtrace.configure(
+        exporter="none",
+        key=KEY,
+        trusted_hosts=["api.example.com"],
+        trust_inbound="never",
+        unknown_destination="names",
+        public_endpoint=True,
+        consent_required=True,
+    )
+    found = _runtime.current
+
+    assert found.key is not None
+    assert found.pseudonymiser is not None
+    assert found.pseudonymiser.key_id == found.key.key_id
+    assert found.trusted_hosts == ("api.example.com",)
+    assert found.trust_inbound == "never"
+    assert found.unknown_destination == "names"
+    assert found.public_endpoint
+    assert found.consent_required
+    assert not found.anonymous.linkable
+    assert _runtime.is_linkable("unknown") is False
+
+
+def test_arguments_of_configure_are_the_settings() -> None:
+    """Each argument has its setting and its variable; there are no others."""
+    import inspect
+
+    import attrs
+
+    arguments = list(inspect.signature(cxtrace.configure).parameters.values())
+
+    assert {a.name for a in arguments} == {f.name for f in attrs.fields(_config.Settings)}
+    assert all(a.kind is a.KEYWORD_ONLY and a.default is None for a in arguments)
+
+
+def test_secret_is_kept_nowhere_in_the_clear(world: World) -> None:
+    """After ``configure()`` neither repr nor dictionary of what stays in memory has the secret."""
+    import attrs
+
+    cxtrace.configure(exporter="none", key=KEY)
+    for text in (repr(wired()), repr(attrs.asdict(wired().settings)), repr(_runtime.current)):
+        assert KEY not in text
+    assert KEY not in json.dumps(cxtrace.report().to_dict())
+
+
+def test_map_names_itself_in_the_resource(world: World, tmp_path: Path) -> None:
+    """Name and version of the map are attributes of the resource."""
+    text = 'schema = "cxtrace.map/1"\nname = "retail"\nversion = "7"\n[functions]\nit = {}\n'
+    (tmp_path / "map.toml").write_text(text + '[[stage]]\nname = "s"\nphase = "customer"\n')
+    cxtrace.configure(exporter="none", journey_map="map.toml")
+    attributes = world.provider.resource.attributes
+
+    assert attributes["cx.map.name"] == "retail"
+    assert attributes["cx.map.version"] == "7"
+    assert cxtrace.report().journey_map == "retail 7"
+
+
+@pytest.mark.parametrize(
+    ("argument", "environ", "expected"),
+    [
+        (None, {}, "unknown_service"),
+        (None, {"OTEL_SERVICE_NAME": "a"}, "a"),
+        (None, {"OTEL_RESOURCE_ATTRIBUTES": "service.name=b"}, "b"),
+        (None, {"OTEL_SERVICE_NAME": "a", "OTEL_RESOURCE_ATTRIBUTES": "service.name=b"}, "a"),
+        (None, {"OTEL_SERVICE_NAME": "a", "CXTRACE_SERVICE_NAME": "c"}, "c"),
+        ("d", {"OTEL_SERVICE_NAME": "a", "CXTRACE_SERVICE_NAME": "c"}, "d"),
+    ],
+)
+def test_service_name(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    argument: str | None,
+    environ: dict[str, str],
+    expected: str,
+) -> None:
+    """The service is called by argument, then ``CXTRACE_``, then as OpenTelemetry says."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    cxtrace.configure(exporter="none", service_name=argument)
+
+    assert world.provider.resource.attributes["service.name"].startswith(expected)
+
+
+def test_opentelemetry_in_the_environment_comes_before_the_project(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``OTEL_*`` is environment: it comes before ``[tool.cxtrace]`` in the project's file."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.cxtrace]\nservice_name = "file"\nsample = 1\nexporter = "console"\n'
+    )
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "environment")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    cxtrace.configure()
+
+    assert world.provider.resource.attributes["service.name"] == "environment"
+    assert world.provider.sampler.get_description() == "AlwaysOffSampler"
+    assert wired().exporters == ()
+
+
+def test_resource_attributes_stay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``OTEL_RESOURCE_ATTRIBUTES`` says is in the resource, beside ours."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=prod,a=b")
+    cxtrace.configure(exporter="none", service_name="shop")
+    attributes = world.provider.resource.attributes
+
+    assert attributes["deployment.environment.name"] == "prod"
+    assert (attributes["a"], attributes["service.name"]) == ("b", "shop")
+
+
+@pytest.mark.parametrize(
+    ("sample", "environ", "expected"),
+    [
+        (None, {}, "ParentBased{root:AlwaysOnSampler,"),
+        (None, {"OTEL_TRACES_SAMPLER": "always_off"}, "AlwaysOffSampler"),
+        (
+            None,
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"},
+            "TraceIdRatioBased{0.5}",
+        ),
+        (None, {"CXTRACE_SAMPLE": "0.25"}, "ParentBased{root:TraceIdRatioBased{0.25},"),
+        (
+            None,
+            {"CXTRACE_SAMPLE": "0.25", "OTEL_TRACES_SAMPLER": "always_off"},
+            "ParentBased{root:TraceIdRatioBased{0.25},",
+        ),
+        (0.125, {"CXTRACE_SAMPLE": "0.25"}, "ParentBased{root:TraceIdRatioBased{0.125},"),
+    ],
+)
+def test_sampler(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    sample: float | None,
+    environ: dict[str, str],
+    expected: str,
+) -> None:
+    """``sample`` is a share of new traces; without it OpenTelemetry's own variables decide."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    cxtrace.configure(exporter="none", sample=sample)
+
+    assert world.provider.sampler.get_description().startswith(expected)
+
+
+@pytest.mark.parametrize(("sample", "low", "high"), [(0, 0, 0), (0.25, 150, 350), (1, 1000, 1000)])
+def test_share_that_is_kept(world: World, sample: float, low: int, high: int) -> None:
+    """Of a thousand new traces about the wanted share is exported."""
+    memory = InMemorySpanExporter()
+    cxtrace.configure(exporter=memory, sample=sample)
+    for _ in range(1_000):
+        with cxtrace.touchpoint("t"):
+            pass
+
+    assert cxtrace.flush()
+    assert low <= len(memory.get_finished_spans()) <= high
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, "OTLPSpanExporter"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"}, "OTLPSpanExporter"),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, "OTLPSpanExporter"),
+        ({"OTEL_TRACES_EXPORTER": " console "}, "TreeExporter"),
+        ({"CXTRACE_EXPORTER": "console", "OTEL_TRACES_EXPORTER": "otlp"}, "TreeExporter"),
+        ({"CXTRACE_EXPORTER": "file:spans.jsonl"}, "FileSpanExporter"),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, None),
+        ({"CXTRACE_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "otlp"}, None),
+    ],
+)
+def test_exporter_by_environment(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    environ: dict[str, str],
+    expected: str | None,
+) -> None:
+    """The exporter is what the environment says, without a word in the log."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    cxtrace.configure()
+
+    assert [type(e.inner).__name__ for e in wired().exporters] == ([expected] if expected else [])
+    assert caplog.records == []
+
+
+def test_several_exporters(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A list with commas, as OpenTelemetry has it, sends every span to each."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp, console,,none")
+    cxtrace.configure()
+
+    names = [type(exporter.inner).__name__ for exporter in wired().exporters]
+    assert names == ["OTLPSpanExporter", "TreeExporter"]
+
+
+def test_tree_comes_soon_after_its_spans(world: World) -> None:
+    """The tree on the console is printed within a fraction of a second, without a flush."""
+    read, write = os.pipe()
+    with os.fdopen(read) as shown, os.fdopen(write, "w") as stream:
+        cxtrace.configure(exporter=TreeExporter(stream))
+        with cxtrace.touchpoint("checkout.pay"):
+            pass
+
+        assert select.select([shown], [], [], 3)[0]
+        assert "checkout.pay" in os.read(read, 10_000).decode()
+        assert cxtrace.flush()
+
+
+def test_default_on_a_terminal_is_the_tree(tmp_path: Path) -> None:
+    """A developer at a terminal sees the tree, without any setting and without a hint."""
+    script = """
+import cxtrace
+cxtrace.configure()
+with cxtrace.touchpoint("checkout.pay"):
+    pass
+"""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**clean_environment(), "TERM": "xterm"},
+        cwd=tmp_path,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            found = os.read(leader, 10_000)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not found:
+            break
+        shown += found
+    os.close(leader)
+
+    assert process.wait(30) == 0
+    assert b"checkout.pay" in shown
+    assert b"cxtrace sends nothing" not in shown
+
+
+def test_default_elsewhere_is_nothing_and_one_hint(tmp_path: Path) -> None:
+    """Without a terminal nothing is sent, and one line on stderr says what to set."""
+    script = """
+import cxtrace
+cxtrace.configure()
+for _ in range(3):
+    with cxtrace.touchpoint("checkout.pay"):
+        pass
+print(cxtrace.report().spans, cxtrace.flush())
+"""
+    found = run(script, tmp_path)
+
+    assert found.stdout == "None True\n"
+    (hint,) = found.stderr.splitlines()
+    assert hint == (
+        "cxtrace sends nothing: no exporter is configured. Set OTEL_EXPORTER_OTLP_ENDPOINT, or "
+        "CXTRACE_EXPORTER to otlp, console, file:PATH or none"
+    )
+
+
+def test_no_stderr_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service of Windows without standard error is configured too."""
+    monkeypatch.setattr(sys, "stderr", None)
+    cxtrace.configure()
+
+    assert wired().exporters == ()
+
+
+def test_global_provider_is_ours_and_works(tmp_path: Path) -> None:
+    """In a real process: the global provider is ours, and spans of others are tagged and sent."""
+    script = """
+import json, cxtrace
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+memory = InMemorySpanExporter()
+cxtrace.configure(exporter=memory, key="0123456789abcdef0123456789abcdef")
+with cxtrace.journey("first_order", id="7"), cxtrace.touchpoint("checkout.pay"):
+    with trace.get_tracer("stock").start_as_current_span("SELECT"):
+        pass
+assert cxtrace.flush()
+child, touchpoint = memory.get_finished_spans()
+print(json.dumps([child.attributes["cx.journey.id"], touchpoint.name,
+    child.parent.span_id == touchpoint.context.span_id, cxtrace.report().to_dict()]))
+assert cxtrace.shutdown()
+"""
+    found = run(script, tmp_path, OTEL_SERVICE_NAME="shop")
+    journey, name, is_child, report = json.loads(found.stdout)
+
+    assert (journey, name, is_child) == ("7", "checkout.pay", True)
+    assert report["provider"] == "built"
+    assert report["spans"] == {"ended": 2, "exported": 2, "failed": 0, "waiting": 0}
+    assert found.stderr == ""
+
+
+# Joining
+
+
+def test_joins_the_provider_of_others(tmp_path: Path) -> None:
+    """A provider set before stays the provider: its exporter gets our spans, ours gets theirs."""
+    script = """
+import json, cxtrace
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+theirs, ours = InMemorySpanExporter(), InMemorySpanExporter()
+provider = TracerProvider(resource=Resource({"service.name": "theirs"}))
+provider.add_span_processor(SimpleSpanProcessor(theirs))
+trace.set_tracer_provider(provider)
+before = (provider.sampler, provider.resource, provider.id_generator)
+cxtrace.configure(service_name="ours", exporter=ours, sample=0)
+assert trace.get_tracer_provider() is provider
+assert before == (provider.sampler, provider.resource, provider.id_generator)
+with cxtrace.journey("first_order"), cxtrace.touchpoint("checkout.pay"):
+    with trace.get_tracer("stock").start_as_current_span("SELECT"):
+        pass
+assert cxtrace.flush()
+assert cxtrace.shutdown()
+with trace.get_tracer("stock").start_as_current_span("later"):
+    pass
+print(json.dumps([[s.name for s in m.get_finished_spans()] for m in (theirs, ours)]))
+print(theirs.get_finished_spans()[0].attributes["cx.touchpoint.name"])
+print(theirs.get_finished_spans()[0].resource.attributes["service.name"])
+print(cxtrace.report().provider)
+"""
+    found = run(script, tmp_path)
+    spans, tag, service, mode = found.stdout.splitlines()
+
+    assert json.loads(spans) == [["SELECT", "checkout.pay", "later"], ["SELECT", "checkout.pay"]]
+    assert (tag, service, mode) == ("checkout.pay", "theirs", "joined")
+    assert found.stderr == ""
+
+
+def test_joined_provider_keeps_its_own_exporters_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an exporter of ours nothing is added but the tags, whatever ``OTEL_*`` says."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    memory = InMemorySpanExporter()
+    world.provider = TracerProvider(shutdown_on_exit=False)
+    world.provider.add_span_processor(SimpleSpanProcessor(memory))
+    cxtrace.configure()
+    with cxtrace.touchpoint("checkout.pay"):
+        pass
+
+    assert wired().exporters == ()
+    assert cxtrace.report().spans is None
+    assert [span.name for span in memory.get_finished_spans()] == ["checkout.pay"]
+    assert cxtrace.flush()
+    assert cxtrace.shutdown()
+    with cxtrace.touchpoint("later"):
+        pass
+    assert len(memory.get_finished_spans()) == 2
+
+
+class Wrapper(trace.TracerProvider):
+    """A provider that is none of the SDK's, but takes processors, as logfire's is."""
+
+    def __init__(self) -> None:
+        self._inner = TracerProvider(shutdown_on_exit=False)
+
+    def get_tracer(self, *names: Any, **more: Any) -> trace.Tracer:
+        """A tracer of the provider inside."""
+        return self._inner.get_tracer(*names, **more)
+
+    def add_span_processor(self, span_processor: Any) -> None:
+        """Hand on."""
+        self._inner.add_span_processor(span_processor)
+
+
+def test_joins_what_takes_processors(world: World) -> None:
+    """A provider of any class that takes processors is joined."""
+    memory = InMemorySpanExporter()
+    world.provider = before = Wrapper()
+    cxtrace.configure(exporter=memory)
+    with cxtrace.touchpoint("checkout.pay"), before.get_tracer("stock").start_as_current_span("q"):
+        pass
+
+    assert world.provider is before
+    assert wired().mode == "joined"
+    assert cxtrace.flush()
+    assert [span.name for span in memory.get_finished_spans()] == ["q", "checkout.pay"]
+
+
+def test_flush_of_a_provider_that_cannot_flush(world: World) -> None:
+    """Where nobody can tell whether spans were delivered, ``flush()`` does not claim it."""
+    world.provider = Wrapper()
+    cxtrace.configure()
+
+    assert not cxtrace.flush()
+    assert not cxtrace.shutdown()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("logfire") is None, reason="logfire is not installed")
+def test_joins_logfire(tmp_path: Path) -> None:
+    """The provider of logfire is joined: its exporter gets touchpoints, ours gets its spans."""
+    script = """
+import json, cxtrace, logfire
+from logfire.testing import TestExporter
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+theirs, ours = TestExporter(), InMemorySpanExporter()
+logfire.configure(send_to_logfire=False, console=False,
+    additional_span_processors=[SimpleSpanProcessor(theirs)])
+cxtrace.configure(exporter=ours)
+with cxtrace.touchpoint("checkout.pay"), logfire.span("inside"):
+    pass
+assert cxtrace.flush()
+print(json.dumps([cxtrace.report().provider, sorted(s.name for s in ours.get_finished_spans()),
+    sorted({s.name for s in theirs.exported_spans})]))
+"""
+    found = run(script, tmp_path, warnings="ignore")
+
+    assert json.loads(found.stdout.splitlines()[-1]) == [
+        "joined",
+        ["checkout.pay", "inside"],
+        ["checkout.pay", "inside"],
+    ]
+
+
+class Closed(trace.TracerProvider):
+    """A provider that takes no processors."""
+
+    def get_tracer(self, *names: Any, **more: Any) -> trace.Tracer:
+        """A tracer that does nothing."""
+        return trace.NoOpTracer()
+
+
+def test_stays_apart_from_what_takes_none(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A provider that takes no processors is left alone, and what that means is said once."""
+    world.provider = before = Closed()
+    cxtrace.configure(exporter="none")
+    with cxtrace.touchpoint("checkout.pay"):
+        pass
+
+    assert world.provider is before
+    assert cxtrace.report().provider == "apart"
+    (said,) = caplog.records
+    assert said.message == (
+        "cxtrace cannot join the tracer provider Closed, which takes no span processors: "
+        "touchpoints become its spans, but spans of others are not tagged"
+    )
+    assert not cxtrace.flush()
+    assert not cxtrace.shutdown()
+
+
+# Once
+
+
+def test_second_call_changes_nothing_and_says_so(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first call stands; the second is a line in the log, even with a wrong setting."""
+    cxtrace.configure(exporter="none", key=KEY)
+    before = (_config.wiring, _runtime.current, world.provider, world.propagator)
+    cxtrace.configure(exporter="console", sample=7)
+
+    assert (_config.wiring, _runtime.current, world.provider, world.propagator) == before
+    assert [record.message for record in caplog.records] == [
+        "cxtrace.configure() was called again, which changes nothing"
+    ]
+
+
+def test_many_calls_at_once_configure_once(world: World, caplog: Any) -> None:
+    """Of calls from several threads one counts, and the others say so."""
+    barrier = threading.Barrier(8)
+    memory = InMemorySpanExporter()
+
+    def configure() -> None:
+        barrier.wait()
+        cxtrace.configure(exporter=memory)
+
+    threads = [threading.Thread(target=configure) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with cxtrace.touchpoint("checkout.pay"):
+        pass
+
+    assert world.at_exit == ["flush"]
+    assert len(caplog.records) == 7
+    assert cxtrace.flush()
+    assert len(memory.get_finished_spans()) == 1
+
+
+@pytest.mark.parametrize("value", ["true", "True", " TRUE "])
+def test_disabled_sdk_disables_us(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: Any, value: str
+) -> None:
+    """``OTEL_SDK_DISABLED`` switches all off, says so, and touchpoints go on as no-ops."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    before = (_runtime.current, world.provider, world.propagator)
+    cxtrace.configure(exporter="nonsense")
+
+    @cxtrace.touchpoint("checkout.pay")
+    def pay() -> int:
+        return 3
+
+    assert pay() == 3
+    assert (_runtime.current, world.provider, world.propagator) == before
+    assert _config.wiring is None
+    assert cxtrace.flush()
+    assert cxtrace.shutdown()
+    assert [record.message for record in caplog.records] == [
+        "cxtrace is off, because OTEL_SDK_DISABLED is set"
+    ]
+
+
+@pytest.mark.parametrize("value", ["", "false", "0", "1"])
+def test_sdk_that_is_not_disabled(
+    world: World, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Only the word true disables, as OpenTelemetry says."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    cxtrace.configure(exporter="none")
+
+    assert wired().mode == "built"
+
+
+# Failing
+
+FAILURES: list[tuple[dict[str, Any], dict[str, str], type[Exception], str]] = [
+    ({"sample": 7}, {}, ConfigurationError, "a number from 0 to 1"),
+    ({"exporter": "nonsense"}, {}, ConfigurationError, "unknown exporter 'nonsense'"),
+    ({"exporter": "otlp,nonsense"}, {}, ConfigurationError, "unknown exporter 'nonsense'"),
+    ({"key": "short"}, {}, ConfigurationError, "at least 32"),
+    ({}, {"CXTRACE_KEY_FILE": "missing"}, ConfigurationError, "cannot be read"),
+    ({"journey_map": "missing.toml"}, {}, MapError, "cannot be read"),
+    ({}, {"OTEL_TRACES_EXPORTER": "nonsense"}, ConfigurationError, "nonsense"),
+    (
+        {"exporter": "otlp"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"},
+        ConfigurationError,
+        "http://collector:4317",
+    ),
+    (
+        {"exporter": "console"},
+        {"OTEL_BSP_MAX_QUEUE_SIZE": "10", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "20"},
+        ConfigurationError,
+        "OpenTelemetry refuses a setting: max_export_batch_size",
+    ),
+]
+
+
+@pytest.mark.parametrize("joining", [False, True])
+@pytest.mark.parametrize(("arguments", "environ", "error", "message"), FAILURES)
+def test_failure_changes_nothing(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any],
+    environ: dict[str, str],
+    error: type[Exception],
+    message: str,
+    joining: bool,
+) -> None:
+    """A call that fails leaves no provider, processor, propagator or key; the next may succeed."""
+    added: list[Any] = []
+    if joining:
+        arguments = {"exporter": environ.get("OTEL_TRACES_EXPORTER", "console"), **arguments}
+        world.provider = TracerProvider(shutdown_on_exit=False)
+        monkeypatch.setattr(world.provider, "add_span_processor", added.append)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    before = (_runtime.current, world.provider, world.propagator)
+    with pytest.raises(error, match=message):
+        cxtrace.configure(**arguments)
+
+    assert (_runtime.current, world.provider, world.propagator) == before
+    assert _config.wiring is None
+    assert added == []
+    assert world.at_exit == []
+    for name in environ:
+        monkeypatch.delenv(name)
+    cxtrace.configure(exporter="none")
+    assert wired().mode == ("joined" if joining else "built")
+
+
+# Propagators
+
+
+def test_ours_comes_after_those_in_force(world: World) -> None:
+    """OpenTelemetry's default stays, with ours behind."""
+    before = world.propagator
+    cxtrace.configure(exporter="none")
+
+    assert isinstance(world.propagator, CompositePropagator)
+    first, second = world.propagator._propagators
+    assert first is before
+    assert isinstance(second, CXPropagator)
+    assert world.propagator.fields == {"traceparent", "tracestate", "baggage"}
+
+
+def test_propagators_chosen_in_code_stay(world: World) -> None:
+    """A propagator that the application has set itself is not taken away."""
+    world.propagator = theirs = TraceContextTextMapPropagator()
+    cxtrace.configure(exporter="none")
+
+    assert world.propagator._propagators[0] is theirs
+
+
+@pytest.mark.parametrize(
+    ("value", "warnings"),
+    [("tracecontext,cxtrace", 0), ("tracecontext,baggage", 1), ("none", 1)],
+)
+def test_propagators_chosen_by_variable_stay(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: Any, value: str, warnings: int
+) -> None:
+    """``OTEL_PROPAGATORS`` is followed; where ours is missing, a line says what follows."""
+    monkeypatch.setenv("OTEL_PROPAGATORS", value)
+    before = world.propagator
+    cxtrace.configure(exporter="none")
+
+    assert world.propagator is before
+    assert len(caplog.records) == warnings
+    assert all("cxtrace is not in OTEL_PROPAGATORS" in r.message for r in caplog.records)
+
+
+# Logging
+
+
+def test_logging_of_the_host_is_not_touched(tmp_path: Path) -> None:
+    """Importing and configuring sets no handler, level or filter, not even on our own logger."""
+    script = """
+import logging
+def state():
+    loggers = [logging.getLogger(name) for name in (None, "cxtrace", "opentelemetry")]
+    return [
+        logging.root.manager.disable, logging.lastResort, logging.raiseExceptions,
+        *((l.level, l.handlers[:], l.filters[:], l.propagate, l.disabled) for l in loggers),
+    ]
+before = state()
+import cxtrace
+cxtrace.configure(exporter="none")
+with cxtrace.touchpoint("checkout.pay"):
+    pass
+cxtrace.flush(); cxtrace.shutdown()
+assert state() == before, state()
+assert logging.getLogger("cxtrace").handlers == []
+print("same")
+"""
+    assert run(script, tmp_path).stdout == "same\n"
+
+
+# Flushing
+
+
+class Exporter(SpanExporter):
+    """Takes spans, and does with them what a test wants."""
+
+    def __init__(self, result: Any = SpanExportResult.SUCCESS, seconds: float = 0.0) -> None:
+        self.result = result
+        self.seconds = seconds
+        self.spans: list[ReadableSpan] = []
+        self.shutdowns = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Wait, then raise or return the result."""
+        time.sleep(self.seconds)
+        if isinstance(self.result, Exception):
+            raise self.result
+        self.spans += spans
+        found: SpanExportResult = self.result
+        return found
+
+    def shutdown(self) -> None:
+        """Count."""
+        self.shutdowns += 1
+
+
+def spans(count: int = 1) -> None:
+    """End that many spans."""
+    for _ in range(count):
+        with cxtrace.touchpoint("t"):
+            pass
+
+
+def test_flush_before_configure(world: World) -> None:
+    """Where nothing is configured nothing waits."""
+    assert cxtrace.flush()
+    assert cxtrace.shutdown()
+
+
+def test_flush_delivers(world: World) -> None:
+    """After ``flush()`` the exporter has every span, and it may be called again."""
+    exporter = Exporter()
+    cxtrace.configure(exporter=exporter)
+    for expected in (700, 1_400):
+        spans(700)
+        assert cxtrace.flush()
+        assert len(exporter.spans) == expected
+    assert cxtrace.flush(0.5)
+
+
+@pytest.mark.parametrize(
+    "result", [SpanExportResult.FAILURE, RuntimeError("secret"), None, OSError("secret")]
+)
+def test_flush_is_true_only_if_delivered(world: World, result: Any) -> None:
+    """An exporter that fails, raises or returns nothing has not delivered."""
+    cxtrace.configure(exporter=Exporter(result))
+    spans()
+
+    assert cxtrace.flush() is False
+    assert cxtrace.shutdown() is False
+    report = cxtrace.report().spans
+    assert report is not None
+    assert (report.ended, report.exported, report.failed, report.waiting) == (1, 0, 1, 0)
+
+
+@pytest.mark.parametrize("call", [cxtrace.flush, cxtrace.shutdown])
+def test_slow_exporter_is_not_waited_for(world: World, call: Any) -> None:
+    """The call returns in time and does not claim a delivery that has not happened."""
+    cxtrace.configure(exporter=Exporter(seconds=3))
+    spans()
+    began = time.monotonic()
+
+    assert call(timeout=0.3) is False
+    assert 0.25 <= time.monotonic() - began < 1.3
+
+
+def test_own_exporters_of_a_joined_provider_are_shut_down_alone(world: World) -> None:
+    """``shutdown()`` closes our exporter and leaves the provider of the host running."""
+    ours, theirs = Exporter(), Exporter()
+    world.provider = TracerProvider(shutdown_on_exit=False)
+    world.provider.add_span_processor(SimpleSpanProcessor(theirs))
+    cxtrace.configure(exporter=ours)
+    spans()
+
+    assert cxtrace.shutdown()
+    assert (ours.shutdowns, theirs.shutdowns) == (1, 0)
+    spans()
+    assert (len(ours.spans), len(theirs.spans)) == (1, 2)
+
+
+def test_shutdown_twice(world: World, recwarn: pytest.WarningsRecorder) -> None:
+    """A second ``shutdown()`` is harmless and true, as everything was delivered."""
+    exporter = Exporter()
+    cxtrace.configure(exporter=exporter)
+    spans()
+
+    assert cxtrace.shutdown()
+    assert cxtrace.shutdown()
+    assert cxtrace.flush()
+    assert len(exporter.spans) == 1
+    assert list(recwarn) == []
+
+
+def test_spans_after_shutdown_are_harmless(world: World) -> None:
+    """Code goes on after ``shutdown()``; its spans go nowhere and are not claimed as delivered."""
+    exporter = Exporter()
+    cxtrace.configure(exporter=exporter)
+    cxtrace.shutdown()
+
+    @cxtrace.touchpoint("late")
+    def late() -> int:
+        with cxtrace.interaction("i"):
+            return 3
+
+    assert late() == 3
+    assert exporter.spans == []
+
+
+def test_configure_after_shutdown_changes_nothing(world: World, caplog: Any) -> None:
+    """A process is configured once; after ``shutdown()`` a new call says so."""
+    cxtrace.configure(exporter="none")
+    cxtrace.shutdown()
+    cxtrace.configure(exporter="console")
+
+    assert wired().exporters == ()
+    assert "called again" in caplog.text
+
+
+def test_error_in_flush_is_swallowed(world: World) -> None:
+    """A provider of others that raises while it is flushed does not raise into the host."""
+
+    class Raising(Wrapper):
+        def force_flush(self, timeout_millis: int) -> bool:
+            raise RuntimeError("secret")
+
+    world.provider = Raising()
+    cxtrace.configure()
+
+    assert cxtrace.flush() is False
+    assert cxtrace.report().counts == {"errors._flush": 1}
+
+
+def test_provider_of_others_is_flushed_in_time(world: World) -> None:
+    """The timeout goes to the provider of others in its own unit, milliseconds."""
+    given: list[int] = []
+
+    class Flushing(Wrapper):
+        def force_flush(self, timeout_millis: int) -> bool:
+            given.append(timeout_millis)
+            return True
+
+    world.provider = Flushing()
+    cxtrace.configure()
+
+    assert cxtrace.flush(1.5) is True
+    assert given == [1_500]
+
+
+# While the interpreter exits
+
+
+class NoNewThread(threading.Thread):
+    """A thread that does not start, as all of Python 3.12 at its exit."""
+
+    def start(self) -> None:
+        """Refuse, except for the one that was started in time."""
+        if self.name != "cxtrace_exit":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        super().start()
+
+
+def test_exit_without_new_threads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread starts at the exit, the one that stood by sends what is waiting."""
+    exporter = Exporter()
+    monkeypatch.setattr(_config, "_EXITS_WITHOUT_NEW_THREADS", True)
+    monkeypatch.setattr(_config, "_watches_children", True)
+    cxtrace.configure(exporter=exporter)
+    _config._prepare_exit()
+    spans()
+    with monkeypatch.context() as exiting:
+        exiting.setattr(_config.threading, "Thread", NoNewThread)
+
+        assert cxtrace.shutdown()
+        assert len(exporter.spans) == 1
+        assert cxtrace.shutdown() is False
+    assert cxtrace.report().counts == {}
+
+
+def test_exit_without_any_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread stands by either, nothing is claimed, and the error is counted."""
+    cxtrace.configure(exporter=Exporter())
+    spans()
+    with monkeypatch.context() as exiting:
+        exiting.setattr(_config.threading, "Thread", NoNewThread)
+
+        assert cxtrace.shutdown() is False
+    assert cxtrace.report().counts == {"errors._shutdown": 1}
+
+
+def test_exit_sends_what_is_waiting(tmp_path: Path) -> None:
+    """Spans that wait when the process ends normally are delivered, without any call."""
+    script = """
+import sys, cxtrace
+cxtrace.configure(exporter="file:spans.jsonl")
+with cxtrace.touchpoint("checkout.pay"):
+    pass
+sys.exit(3 if len(sys.argv) > 1 else 0)
+"""
+    run(script, tmp_path)
+    with pytest.raises(subprocess.CalledProcessError):
+        run(script, tmp_path, "fail")
+
+    assert (tmp_path / "spans.jsonl").read_text().count('"name":"checkout.pay"') == 2
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_child_of_multiprocessing_sends_what_is_waiting(tmp_path: Path, method: str) -> None:
+    """A child process, which leaves by ``os._exit``, delivers its spans too."""
+    (tmp_path / "app.py").write_text(
+        """
+import sys, cxtrace
+cxtrace.configure(exporter="file:spans.jsonl")
+import multiprocessing
+
+def work():
+    with cxtrace.touchpoint("child"):
+        pass
+
+if __name__ == "__main__":
+    with cxtrace.touchpoint("parent"):
+        pass
+    context = multiprocessing.get_context(sys.argv[1])
+    process = context.Process(target=work)
+    process.start()
+    process.join()
+"""
+    )
+    subprocess.run(
+        [sys.executable, "app.py", method],
+        env=clean_environment(),
+        cwd=tmp_path,
+        check=True,
+        timeout=60,
+    )
+    found = (tmp_path / "spans.jsonl").read_text()
+
+    assert (found.count('"name":"parent"'), found.count('"name":"child"')) == (1, 1)
+
+
+def test_forked_child_counts_for_itself(tmp_path: Path) -> None:
+    """A child starts with an empty ledger: what the parent had waiting is not its matter."""
+    script = """
+import os, cxtrace
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+cxtrace.configure(exporter=InMemorySpanExporter())
+with cxtrace.touchpoint("parent"):
+    pass
+child = os.fork()
+if not child:
+    with cxtrace.touchpoint("child"):
+        pass
+    good = cxtrace.flush()
+    ledger = cxtrace.report().spans
+    os._exit(0 if good and (ledger.ended, ledger.exported, ledger.waiting) == (1, 1, 0) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert cxtrace.flush()
+print(cxtrace.report().spans.exported)
+"""
+    assert run(script, tmp_path, warnings="ignore").stdout == "1\n"
+
+
+# Collectors that do not answer
+
+
+@pytest.fixture
+def collectors() -> Iterator[dict[str, int]]:
+    """Ports: one that refuses, one that accepts and never answers, one that answers 503."""
+
+    class Unavailable(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(503)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        refused = closed.getsockname()[1]
+    silent = socket.create_server(("127.0.0.1", 0), backlog=64)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unavailable)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield {
+        "refused": refused,
+        "silent": silent.getsockname()[1],
+        "503": server.server_address[1],
+    }
+    server.shutdown()
+    server.server_close()
+    silent.close()
+
+
+DEAD = [
+    ("refused", "http/protobuf"),
+    ("silent", "http/protobuf"),
+    ("503", "http/protobuf"),
+    ("refused", "grpc"),
+    ("silent", "grpc"),
+]
+
+
+@pytest.mark.parametrize("call", [cxtrace.shutdown, cxtrace.flush])
+@pytest.mark.parametrize(("kind", "protocol"), DEAD)
+def test_dead_collector_does_not_hold_the_call(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    collectors: dict[str, int],
+    kind: str,
+    protocol: str,
+    call: Any,
+) -> None:
+    """With a collector that does not take spans the call returns in time, and says false."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collectors[kind]}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    cxtrace.configure()
+    spans(600)
+    began = time.monotonic()
+
+    assert call(timeout=1) is False
+    assert time.monotonic() - began < 1.5
+
+
+EXIT = """
+import cxtrace
+cxtrace.configure()
+for _ in range(2048):
+    with cxtrace.touchpoint("t"):
+        pass
+"""
+
+
+def test_dead_collector_does_not_hold_the_exit(tmp_path: Path, collectors: dict[str, int]) -> None:
+    """A process with a full queue and a dead collector ends soon, where the SDK takes up to 30 s.
+
+    The bound is ``DEADLINE`` of 2 s, and generous time for starting five interpreters at once.
+    """
+    began = time.monotonic()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", EXIT],
+            env={
+                **clean_environment(),
+                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collectors[kind]}",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            },
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+        )
+        for kind, protocol in DEAD
+    ]
+    codes = [process.wait(30) for process in processes]
+
+    assert codes == [0] * len(DEAD)
+    assert time.monotonic() - began < _config.DEADLINE + 8
+
+
+def test_console_exporter_of_the_sdk(world: World) -> None:
+    """Any exporter of OpenTelemetry's SDK will do."""
+    with Path(os.devnull).open("w") as nowhere:
+        cxtrace.configure(exporter=ConsoleSpanExporter(out=nowhere))
+        spans()
+
+        assert cxtrace.flush()

@@ -1,0 +1,254 @@
+"""``report()``: what was delivered and lost, refused and swallowed."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+import cxtrace
+from cxtrace import _config, _guard, _runtime
+from cxtrace._runtime import Runtime
+from cxtrace.diagnostics import Report, SpanLedger
+from cxtrace.journey_map import JourneyMap
+from cxtrace.privacy import Key
+from cxtrace.processors import StampProcessor
+
+KEY = "0123456789abcdef0123456789abcdef"
+MAP = 'schema = "cxtrace.map/1"\nname = "retail"\nversion = "7"\n[functions]\nit = {}\n'
+
+
+class Exporter(SpanExporter):
+    """Holds each batch until it is told to go on."""
+
+    def __init__(self, *results: SpanExportResult | Exception) -> None:
+        self.results = list(results)
+        self.go = threading.Event()
+        self.started = threading.Event()
+        self.go.set()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """The next of the results, else success."""
+        self.started.set()
+        self.go.wait(10)
+        result = self.results.pop(0) if self.results else SpanExportResult.SUCCESS
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def shutdown(self) -> None:
+        """Nothing to do."""
+
+
+@pytest.fixture(autouse=True)
+def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process in which nothing is configured or counted."""
+    for name in ("CXTRACE_KEY", "CXTRACE_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_config, "wiring", None)
+    monkeypatch.setattr(_runtime, "current", Runtime())
+    _guard.reset()
+    yield
+    _guard.reset()
+
+
+def wire(*exporters: SpanExporter, mode: Any = "built", **settings: Any) -> _config.Wiring:
+    """Put a provider with these exporters in force, as ``configure()`` would."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    wired = _config._assemble(_config.Settings(**settings), provider, mode, exporters)
+    _config.wiring = wired
+    _runtime.use(Runtime(tracing=_config.tracing_of(provider, "1"), key=settings.get("key")))
+    return wired
+
+
+def spans(count: int) -> None:
+    """End that many spans."""
+    for _ in range(count):
+        with cxtrace.touchpoint("t"):
+            pass
+
+
+def ledger() -> tuple[int, int, int, int]:
+    """Ended, exported, failed, waiting."""
+    found = cxtrace.report().spans
+    assert found is not None
+    return (found.ended, found.exported, found.failed, found.waiting)
+
+
+def test_before_anything() -> None:
+    """Where nothing is configured and nothing happened, the report says so in each field."""
+    assert cxtrace.report() == Report(None, None, None, None, None, {})
+
+
+def test_after_configure() -> None:
+    """Provider, exporter, map and key are named, and the ledger starts at zero."""
+    key = Key(KEY.encode())
+    wire(Exporter(), exporter="otlp", key=key)
+    _runtime.use(
+        Runtime(
+            key=key, journey_map=JourneyMap.loads(MAP + "[[stage]]\nname='s'\nphase='customer'\n")
+        )
+    )
+
+    assert cxtrace.report() == Report(
+        provider="built",
+        exporter="otlp",
+        journey_map="retail 7",
+        key_id=key.key_id,
+        spans=SpanLedger(0, 0, 0),
+        counts={},
+    )
+
+
+@pytest.mark.parametrize("mode", ["built", "joined", "apart"])
+def test_provider_is_what_configure_made_of_it(mode: str) -> None:
+    """The three ways of living with a provider are told apart."""
+    wire(mode=mode)
+
+    assert cxtrace.report().provider == mode
+    assert cxtrace.report().spans is None
+
+
+def test_exporter_object_is_named_by_its_class() -> None:
+    """An exporter that was given as an object is shown by its class, never by its repr."""
+    exporter = Exporter()
+    wire(exporter, exporter=exporter)
+
+    assert cxtrace.report().exporter == "Exporter"
+
+
+def test_key_is_shown_by_id_once_it_is_used() -> None:
+    """No key is none; a random one that was drawn says that services cannot be joined."""
+    assert cxtrace.report().key_id is None
+    with cxtrace.customer("cust-42"):
+        pass
+    assert cxtrace.report().key_id == "ephemeral"
+
+
+def test_delivered_spans() -> None:
+    """Delivered spans are counted as ended and exported."""
+    wire(Exporter())
+    spans(5)
+
+    assert cxtrace.flush()
+    assert ledger() == (5, 5, 0, 0)
+
+
+@pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("secret")])
+def test_failed_spans(result: Any) -> None:
+    """Spans that the exporter gave up on are failed, and later ones are counted for themselves."""
+    wire(Exporter(result))
+    spans(3)
+    assert not cxtrace.flush()
+    assert ledger() == (3, 0, 3, 0)
+    spans(2)
+    cxtrace.flush()
+
+    assert ledger() == (5, 2, 3, 0)
+    assert "secret" not in json.dumps(cxtrace.report().to_dict())
+
+
+def test_spans_that_wait() -> None:
+    """What has not been handed to the exporter yet is waiting."""
+    wire(Exporter())
+    spans(3)
+
+    assert ledger() == (3, 0, 0, 3)
+    assert cxtrace.flush()
+
+
+def test_full_queue_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans that a full queue dropped stay visible as waiting, for ever, after the flush too."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    exporter = Exporter()
+    exporter.go.clear()
+    wire(exporter)
+    spans(10)
+    assert exporter.started.wait(10)
+    spans(50)
+    exporter.go.set()
+
+    assert cxtrace.flush() is False
+    ended, exported, failed, waiting = ledger()
+    assert (ended, failed) == (60, 0)
+    assert exported < 60
+    assert waiting == 60 - exported
+
+
+def test_unsampled_spans_are_not_missed() -> None:
+    """Spans that the sampler dropped are not expected at the exporter."""
+    provider = TracerProvider(_config.TraceIdRatioBased(0), shutdown_on_exit=False)
+    wired = _config._assemble(_config.Settings(), provider, "built", [Exporter()])
+    _config.wiring = wired
+    _runtime.use(Runtime(tracing=_config.tracing_of(provider, "1")))
+    spans(5)
+
+    assert cxtrace.flush()
+    assert ledger() == (0, 0, 0, 0)
+
+
+def test_of_several_exporters_the_one_behind_counts() -> None:
+    """With several exporters the ledger is that of the one that has delivered least."""
+    wire(Exporter(), Exporter(SpanExportResult.FAILURE))
+    spans(4)
+
+    assert not cxtrace.flush()
+    assert ledger() == (4, 0, 4, 0)
+
+
+def test_spans_of_all_sources_count() -> None:
+    """Spans that others make of the same provider are in the ledger as well."""
+    wired = wire(Exporter())
+    wired.provider.get_tracer("stock").start_span("q").end()
+    spans(1)
+    cxtrace.flush()
+
+    assert ledger() == (2, 2, 0, 0)
+
+
+def test_ledger_never_goes_below_zero() -> None:
+    """Numbers that are read while they change never make a negative one."""
+    assert SpanLedger(ended=1, exported=2, failed=3).waiting == 0
+
+
+def test_counts_are_a_copy() -> None:
+    """Whoever changes what the report gave changes nothing else."""
+    _guard.count("refused.attribute", 2)
+    found: Any = cxtrace.report().counts
+    found["refused.attribute"] = 0
+
+    assert cxtrace.report().counts == {"refused.attribute": 2}
+
+
+def test_dictionary_for_a_health_page() -> None:
+    """``to_dict`` has every field, down to plain values that are JSON."""
+    wire(Exporter(), exporter=Exporter(), key=Key(KEY.encode()))
+    _guard.count("baggage.unsigned")
+    spans(1)
+    cxtrace.flush()
+    found = cxtrace.report().to_dict()
+
+    assert json.loads(json.dumps(found)) == found
+    assert found.keys() == {field.name for field in attrs.fields(Report)}
+    assert found["spans"] == {"ended": 1, "exported": 1, "failed": 0, "waiting": 0}
+    assert found["counts"] == {"baggage.unsigned": 1}
+    assert KEY not in json.dumps(found)
+
+
+def test_report_is_a_fact() -> None:
+    """A report is of its moment and cannot be changed."""
+    found = cxtrace.report()
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        found.provider = "built"  # type: ignore[misc]
+
+
+def test_stamp_without_exporters_counts_too() -> None:
+    """The number of ended spans is the stamp's, which is there in every mode."""
+    stamp = StampProcessor()
+
+    assert stamp.ended == 0

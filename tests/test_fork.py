@@ -1,0 +1,307 @@
+"""Forked and spawned children: they inherit no customer, export their own, and never hang."""
+
+import os
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+from cxtrace.exporters import read_spans
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+START = """
+import os, signal, sys, threading, time
+import cxtrace
+from cxtrace import customer, current_context, current_touchpoint, identify, touchpoint
+signal.alarm(20)
+"""
+CONFIGURE = 'cxtrace.configure(service_name="t", exporter="file:" + sys.argv[1], key="k" * 32)\n'
+
+
+def run(tmp_path, body, configure=True):
+    """Run a program of its own, and give what it printed and the spans that it exported."""
+    script, out = tmp_path / "program.py", tmp_path / "spans.jsonl"
+    script.write_text(START + (CONFIGURE if configure else "") + dedent(body), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, list(read_spans(out)) if out.exists() else []
+
+
+FORK = """
+def in_child(work, code=0):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        try:
+            work()
+            cxtrace.flush()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            code = 1
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, status
+"""
+
+
+def test_trap_16_fork(tmp_path):
+    """A child has no customer of its parent's, and does not end the span that the parent opened."""
+    _printed, spans = run(
+        tmp_path,
+        """
+        block = touchpoint("parent")
+        with customer("A", kind="person", consent="granted"), block:
+            pid = os.fork()
+            if pid == 0:
+                assert current_context() is None
+                current_touchpoint().fail("child")
+                assert dict(cxtrace.report().counts) == {}
+        if pid == 0:
+            with touchpoint("child"):
+                pass
+            assert cxtrace.flush()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        cxtrace.shutdown()
+        """,
+    )
+
+    tags = {span.name: span.attributes for span in spans}
+    assert sorted(span.name for span in spans) == ["child", "parent"]
+    assert "enduser.pseudo.id" in tags["parent"]
+    assert {"enduser.pseudo.id", "cx.customer.kind"}.isdisjoint(tags["child"])
+    assert tags["parent"]["cx.touchpoint.outcome"] == "completed"
+
+
+@pytest.mark.parametrize("leaves", ["falls out", "exits", "raises"])
+def test_child_that_leaves_the_block(tmp_path, leaves):
+    """However a child leaves a block of its parent's, the parent's span is exported once."""
+    leaving = {"falls out": "pass", "exits": "sys.exit(0)", "raises": 'raise SystemExit("")'}
+    _, spans = run(
+        tmp_path,
+        f"""
+        pid = 0
+        try:
+            with touchpoint("parent"), cxtrace.interaction("inner"):
+                pid = os.fork()
+                if pid == 0:
+                    {leaving[leaves]}
+        except SystemExit:
+            pass
+        if pid == 0:
+            cxtrace.flush()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """,
+    )
+
+    assert sorted(span.name for span in spans) == ["inner", "parent"]
+
+
+def test_generator_in_a_child(tmp_path):
+    """A generator that the parent began is not ended a second time by the child."""
+    _, spans = run(
+        tmp_path,
+        """
+        @touchpoint("stream")
+        def stream():
+            yield 1
+            yield 2
+
+        items = stream()
+        next(items)
+        pid = os.fork()
+        if pid == 0:
+            list(items)
+            cxtrace.flush()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        items.close()
+        """,
+    )
+
+    assert [span.name for span in spans] == ["stream"]
+    assert spans[0].attributes["cx.touchpoint.outcome"] == "abandoned"
+
+
+def test_identify_in_a_child(tmp_path):
+    """Who becomes known in a child is known there, and not to the parent."""
+    _, spans = run(
+        tmp_path,
+        FORK
+        + dedent(
+            """
+            def work():
+                with touchpoint("child"):
+                    identify("B")
+
+            with touchpoint("parent"):
+                in_child(work)
+            """
+        ),
+    )
+
+    known = {span.name: "enduser.pseudo.id" in span.attributes for span in spans}
+    assert known == {"parent": False, "child": True}
+
+
+@pytest.mark.parametrize("imported", ["before", "after"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(tmp_path, method, imported):
+    """The spans of a child process of multiprocessing are exported when it ends."""
+    at_top = "import multiprocessing\n" if imported == "before" else ""
+    _, spans = run(
+        tmp_path,
+        f"""
+        {at_top}
+        {CONFIGURE}
+        import multiprocessing
+
+        def work():
+            with touchpoint("child"):
+                pass
+
+        if __name__ == "__main__":
+            with touchpoint("parent"):
+                child = multiprocessing.get_context("{method}").Process(target=work)
+                child.start()
+                child.join()
+            assert child.exitcode == 0, child.exitcode
+        """,
+        configure=False,
+    )
+
+    assert sorted(span.name for span in spans) == ["child", "parent"]
+
+
+def test_pool(tmp_path):
+    """The spans of a pool of processes are exported when the pool is closed."""
+    _, spans = run(
+        tmp_path,
+        f"""
+        import multiprocessing
+        {CONFIGURE}
+        @touchpoint("child")
+        def work(number):
+            return number
+
+        if __name__ == "__main__":
+            pool = multiprocessing.get_context("fork").Pool(2)
+            assert pool.map(work, range(6)) == list(range(6))
+            pool.close()
+            pool.join()
+        """,
+        configure=False,
+    )
+
+    assert [span.name for span in spans] == ["child"] * 6
+
+
+LOCKS = {
+    "counters": "cxtrace._guard._lock",
+    "key": "cxtrace._runtime._settling",
+    "stamp": "cxtrace._config.wiring.stamp._lock",
+    "span": "handle.span._lock",
+}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks(tmp_path, lock):
+    """A lock that another thread held at the moment of the fork does not stop the child."""
+    run(
+        tmp_path,
+        FORK
+        + dedent(
+            f"""
+            import cxtrace._config, cxtrace._guard, cxtrace._runtime
+
+            def work():
+                identify("B")
+                with touchpoint("child"):
+                    cxtrace._guard.count("x")
+                identify("B")
+                cxtrace.report()
+
+            with touchpoint("parent") as handle:
+                lock = {LOCKS[lock]}
+                held, done = threading.Event(), threading.Event()
+
+                def hold():
+                    with lock:
+                        held.set()
+                        done.wait(15)
+
+                thread = threading.Thread(target=hold)
+                thread.start()
+                held.wait()
+                try:
+                    in_child(work)
+                finally:
+                    done.set()
+                    thread.join()
+            """
+        ),
+    )
+
+
+def test_fork_under_load(tmp_path):
+    """Children that are forked while threads make touchpoints and count do not hang."""
+    _, spans = run(
+        tmp_path,
+        FORK
+        + dedent(
+            """
+            from cxtrace import _guard
+            stop = threading.Event()
+
+            def load():
+                while not stop.is_set():
+                    with touchpoint("load"):
+                        _guard.count("load")
+                    time.sleep(0.0005)
+
+            def work():
+                with touchpoint("child"):
+                    _guard.count("child")
+
+            threads = [threading.Thread(target=load) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            try:
+                for _ in range(10):
+                    in_child(work)
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+            """
+        ),
+    )
+
+    assert [span.name for span in spans].count("child") == 10
+
+
+def test_fork_without_configure(tmp_path):
+    """Where nobody configured, and nobody has an SDK, forking is as it was."""
+    run(
+        tmp_path,
+        FORK
+        + dedent(
+            """
+            def work():
+                assert current_context() is None
+                with touchpoint("child"):
+                    pass
+
+            with cxtrace.journey("j"), touchpoint("parent"):
+                in_child(work)
+            """
+        ),
+        configure=False,
+    )
