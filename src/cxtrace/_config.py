@@ -88,7 +88,7 @@ def configure(
     default. ``OTEL_*`` variables keep their meaning. A second call changes nothing and says so.
 
     Args:
-        service_name: Default: ``OTEL_SERVICE_NAME``.
+        service_name: Name of this service in every backend. Default: ``OTEL_SERVICE_NAME``.
         journey_map: A map, its file, a folder, or several files. The variable is ``CXTRACE_MAP``.
         exporter: ``otlp``, ``console``, ``file:PATH``, ``none`` or a ``SpanExporter``. Default:
             ``OTEL_TRACES_EXPORTER``; ``otlp`` where an OTLP endpoint is set; ``console`` on a

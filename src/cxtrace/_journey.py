@@ -127,7 +127,7 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
     keyed hash; it is not kept and never sent.
 
     Args:
-        id: Your identifier of the customer.
+        id: Your identifier of the customer; None for one of whom nothing is known.
         kind: ``person``, ``account``, ``household``, ``anonymous`` or ``walkthrough``.
         segment: A customer segment of your organisation, such as ``smb``.
         consent: ``granted``, ``denied``, ``withdrawn``, ``not_required`` or ``unknown``; by
@@ -142,7 +142,7 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
 
     def __init__(
         self,
-        id: CustomerId,  # noqa: A002  the contract's word
+        id: CustomerId | None,  # noqa: A002  the contract's word
         *,
         kind: CustomerKind | None = None,
         segment: str | None = None,
@@ -238,7 +238,7 @@ def _warn_unknown(name: str) -> None:
 
 
 def _identity(
-    customer_id: CustomerId,
+    customer_id: CustomerId | None,
     kind: CustomerKind | None,
     segment: str | None,
     consent: Consent | None,
@@ -247,7 +247,7 @@ def _identity(
     state = _one_of(consent, _CONSENTS, "consent") or outer.consent
     linkable = _runtime.is_linkable(state)
     pseudonym = key_id = None
-    if linkable and _usable(customer_id):
+    if linkable and customer_id is not None and _usable(customer_id):
         pseudonym, key_id = _pseudonym(customer_id)
     return Identity(
         consent=state,

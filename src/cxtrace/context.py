@@ -133,11 +133,18 @@ class RequestScope:
 
     def adopt(self, span_id: int, span: Span) -> bool:
         """Remember an open span of anyone, so that a late identity reaches it."""
-        return _remember(self._open, span_id, span)
+        if len(self._open) >= MAX_OPEN_SPANS:
+            _guard.count("scope.spans_not_remembered")
+            return False
+        self._open[span_id] = span
+        return True
 
-    def adopt_touchpoint(self, span_id: int, span: Span) -> bool:
+    def adopt_touchpoint(self, span_id: int, span: Span) -> None:
         """Remember an open span of ours: it gets the details of a late identity as well."""
-        return _remember(self._touchpoints, span_id, span)
+        if len(self._touchpoints) < MAX_OPEN_SPANS:
+            self._touchpoints[span_id] = span
+        else:
+            _guard.count("scope.spans_not_remembered")
 
     def release(self, span_id: int) -> None:
         """Forget a span that has ended."""
@@ -181,14 +188,6 @@ def _write(spans: dict[int, Span], tags: Mapping[str, str]) -> None:
     for span in spans.copy().values():
         if span.is_recording():
             span.set_attributes(tags)
-
-
-def _remember(spans: dict[int, Span], span_id: int, span: Span) -> bool:
-    if len(spans) >= MAX_OPEN_SPANS:
-        _guard.count("scope.spans_not_remembered")
-        return False
-    spans[span_id] = span
-    return True
 
 
 class _Journey(NamedTuple):

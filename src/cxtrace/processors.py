@@ -1,6 +1,7 @@
 """Stamp the context on every span that starts under it, whoever makes it."""
 
 import threading
+from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -8,7 +9,7 @@ from opentelemetry.trace import TraceFlags
 
 from cxtrace import _guard
 from cxtrace._span import LeanSpan, stamp
-from cxtrace.context import KEY, CXContext, RequestScope
+from cxtrace.context import KEY, RequestScope
 
 MAX_WATCHED: int = 10_000
 """Open spans of others that late identity can reach, over all requests."""
@@ -44,19 +45,16 @@ class StampProcessor(SpanProcessor):
             return
         try:
             context = get_current() if parent_context is None else parent_context
-            cx = context.get(KEY)
-            if cx is not None:
-                self._stamp(span, cx)  # type: ignore[arg-type]
+            cx: Any = context.get(KEY)
+            if cx is None:
+                return
+            # First remember, then read the identity: one that arrives in between is not missed.
+            span_id = span.get_span_context().span_id
+            if len(self._watched) < MAX_WATCHED and cx.scope.adopt(span_id, span):
+                self._watched[span_id] = cx.scope
+            stamp(span, cx.tags())
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_start", error)
-
-    def _stamp(self, span: Span, cx: CXContext) -> None:
-        scope = cx.scope
-        span_id = span.get_span_context().span_id
-        # First remember, then read the identity: one that arrives in between is not missed.
-        if len(self._watched) < MAX_WATCHED and scope.adopt(span_id, span):
-            self._watched[span_id] = scope
-        stamp(span, cx.tags())
 
     def on_end(self, span: ReadableSpan) -> None:
         """Forget the span; an error of ours never reaches the host."""

@@ -5,6 +5,7 @@ of its own, by ``warn_unused_ignores`` and ``reportUnnecessaryTypeIgnoreComment`
 accepted.
 """
 
+# ruff: noqa: D103
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
 import functools
@@ -73,14 +74,25 @@ async def async_iterator(order: int) -> AsyncIterator[int]:
     yield order
 
 
-assert_type(coroutine(5), Coroutine[Any, Any, str])
 assert_type(generator(5), Generator[int, str, bytes])
 assert_type(async_generator(5), AsyncGenerator[int, str])
 assert_type(iterator(5), Iterator[int])
 assert_type(async_iterator(5), AsyncIterator[int])
-coroutine("5")  # type: ignore[arg-type]
 generator("5")  # type: ignore[arg-type]
 async_generator("5")  # type: ignore[arg-type]
+
+
+async def awaiting() -> None:
+    assert_type(await coroutine(5), str)
+    assert_type(await Thing().async_method(5), str)
+    await coroutine("5")  # type: ignore[arg-type]
+    await function(5)  # type: ignore[misc]
+    async for item in async_iterator(5):
+        assert_type(item, int)
+
+
+takes_a_coroutine: Callable[[int], Coroutine[Any, Any, str]] = coroutine
+takes_a_function: Callable[[int], str] = coroutine  # type: ignore[assignment]
 
 
 class Thing:
@@ -114,7 +126,6 @@ class Thing:
 
 
 assert_type(Thing().method(5), str)
-assert_type(Thing().async_method(5), Coroutine[Any, Any, str])
 assert_type(Thing.inside(5), Thing)
 assert_type(Thing.outside(5), Thing)
 assert_type(Thing.static_inside(5), str)
@@ -124,7 +135,7 @@ Thing.inside("5")  # type: ignore[arg-type]
 Thing.outside("5")  # type: ignore[arg-type]
 Thing.static_outside("5")  # type: ignore[arg-type]
 
-assert_type(touchpoint("a")(functools.partial(function.__call__, 5)), functools.partial[str])
+assert_type(touchpoint("a")(functools.partial(int, "5"))(), int)
 typed: Callable[[int], str] = touchpoint("a")(lambda order: str(order))
 
 # Blocks
@@ -161,7 +172,7 @@ def exceptions_are_not_swallowed() -> int:
 
 touchpoint()  # type: ignore[call-arg]
 touchpoint(5)  # type: ignore[arg-type]
-touchpoint("a", "purchase")  # type: ignore[call-arg, misc]
+touchpoint("a", "purchase")  # type: ignore[call-arg]
 touchpoint("a", channel="fax")  # type: ignore[arg-type]
 touchpoint("a", stage=5)  # type: ignore[arg-type]
 touchpoint("a", phase="x")  # type: ignore[call-arg]
@@ -201,6 +212,6 @@ with ContextThreadPoolExecutor(2) as pool:
     pool.submit(function, "5")  # type: ignore[arg-type]
 
 cxtrace.configure(service_name="shop", sample=0.5, trust_inbound="signed")
-cxtrace.configure("shop")  # type: ignore[call-arg, misc]
+cxtrace.configure("shop")  # type: ignore[call-arg]
 cxtrace.configure(trust_inbound="sometimes")  # type: ignore[arg-type]
 cxtrace.configure(colour="red")  # type: ignore[call-arg]

@@ -189,10 +189,10 @@ def _is_installed(module: str) -> bool:
 def _unreachable(url: str) -> str:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
-        host = port = None
-    if not host or not port or parts.scheme not in {"http", "https"}:
+        scheme = host = port = None
+    if not host or not port or scheme not in {"http", "https"}:
         return f"--otlp {url}: write a URL with its port, such as http://localhost:4317"
     try:
         socket.create_connection((host, port), timeout=3).close()
@@ -376,14 +376,19 @@ class _Services:
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         try:
-            for name in _STOP_ORDER:
-                self._running[name].terminate()
-                self._running[name].wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            if error is None:
-                raise self._failure(name, "does not stop") from None
+            stubborn = next((name for name in _STOP_ORDER if not self._stops(name)), None)
         finally:
             self._kill()
+        if stubborn is not None and error is None:
+            raise self._failure(stubborn, "does not stop")
+
+    def _stops(self, name: str) -> bool:
+        self._running[name].terminate()
+        try:
+            self._running[name].wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def command(self, name: str) -> list[str]:
         """What runs a program of the shop."""
