@@ -151,7 +151,8 @@ def lint(session: nox.Session) -> None:
 @nox.session(default=False, requires=["wheel"])
 def backends(session: nox.Session) -> None:
     """Build the real Collector and Jaeger where they are missing, and test with them: needs Go."""
-    session.run("tools/backends/build", external=True)
+    no_go = [] if os.environ.get("CI") == "true" else [2]
+    session.run("tools/backends/build", external=True, success_codes=[0, *no_go])
     wheel_and(session, *group("test"))
     arguments = session.posargs or ["tests/backends"]
     session.run("python", "-m", "pytest", *arguments, env=clean())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -93,6 +94,14 @@ def forgetful() -> Iterator[None]:
     _runtime.use(runtime)
     _guard.reset()
     attach(context)
+
+
+@pytest.fixture
+def nobody(forgetful: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it so that nobody has configured anything, whatever other tests have done."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.delenv("OTEL_PYTHON_TRACER_PROVIDER", raising=False)
+    _runtime.use(_runtime.Runtime())
 
 
 @pytest.fixture(params=["lean", "sdk"])

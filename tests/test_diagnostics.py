@@ -9,10 +9,13 @@ import attrs
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 import cxtrace
 from cxtrace import _config, _guard, _runtime
 from cxtrace._runtime import Runtime
+from cxtrace._settings import Settings
+from cxtrace._span import tracing_of
 from cxtrace.diagnostics import Report, SpanLedger
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
@@ -59,9 +62,9 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def wire(*exporters: SpanExporter, mode: Any = "built", **settings: Any) -> _config.Wiring:
     """Put a provider with these exporters in force, as ``configure()`` would."""
     provider = TracerProvider(shutdown_on_exit=False)
-    wired = _config._assemble(_config.Settings(**settings), provider, mode, exporters)
+    wired = _config._assemble(Settings(**settings), provider, mode, exporters)
     _config.wiring = wired
-    _runtime.use(Runtime(tracing=_config.tracing_of(provider, "1"), key=settings.get("key")))
+    _runtime.use(Runtime(tracing=tracing_of(provider, "1"), key=settings.get("key")))
     return wired
 
 
@@ -182,10 +185,10 @@ def test_full_queue_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unsampled_spans_are_not_missed() -> None:
     """Spans that the sampler dropped are not expected at the exporter."""
-    provider = TracerProvider(_config.TraceIdRatioBased(0), shutdown_on_exit=False)
-    wired = _config._assemble(_config.Settings(), provider, "built", [Exporter()])
+    provider = TracerProvider(TraceIdRatioBased(0), shutdown_on_exit=False)
+    wired = _config._assemble(Settings(), provider, "built", [Exporter()])
     _config.wiring = wired
-    _runtime.use(Runtime(tracing=_config.tracing_of(provider, "1")))
+    _runtime.use(Runtime(tracing=tracing_of(provider, "1")))
     spans(5)
 
     assert cxtrace.flush()

@@ -373,3 +373,30 @@ def test_ended_by_many_threads(cx):
     block.__exit__(None, None, None)
 
     assert cx.names == ["a"]
+
+
+@pytest.mark.parametrize("consent", ["denied", "withdrawn"])
+def test_session_without_consent(cx, consent):
+    """The session tells one customer from another: it is not sent without consent."""
+    with cxtrace.customer("A", consent=consent), touchpoint("a") as handle:
+        handle.set({"session.id": "s", "cx.quality.speed": 1})
+    with cxtrace.customer("A", consent="granted"), touchpoint("b") as handle:
+        handle.set({"session.id": "s"})
+        cxtrace.identify("A", consent=consent)
+
+    assert "session.id" not in cx.tags("a")
+    assert cx.tags("a")["cx.quality.speed"] == 1
+    assert cx.tags("b").get("session.id") in (None, "")
+
+
+def test_withdrawn_near_the_limit(cx):
+    """What a withdrawn consent has taken away does not come back when the span ends."""
+    around = cxtrace.journey("j", id="w"), cxtrace.customer("A", consent="granted")
+    with around[0], around[1], touchpoint("a") as handle:
+        cxtrace.identify("A", consent="withdrawn")
+        for number in range(115):
+            handle.span.set_attribute(f"k{number}", number)
+
+    tags = cx.tags("a")
+    assert not {tags.get("enduser.pseudo.id"), tags.get("cx.journey.id")} - {None, ""}
+    assert tags["cx.touchpoint.name"] == "a"

@@ -19,8 +19,10 @@ LAYERS = (
     # vocabulary: imports nothing of ours but vocabulary
     "exceptions attributes typing _version _guard _map_text",
     # facts
-    "_model _project _map_source _map_place _map_shapes _map_tables _map_schema _map_merge "
-    "_map_dump _map_find journey_map _map_lint privacy _baggage _destination _tree",
+    """
+    _model _project _map_source _map_place _map_shapes _map_tables _map_schema _map_merge _map_dump
+    _map_find journey_map _map_lint privacy _baggage _destination _tree
+    """,
     # what is true now
     "context _runtime",
     # what users write
@@ -61,9 +63,7 @@ def short(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {
-    short(path): path for path in sorted(PACKAGE.rglob("*.py")) if "_shop" not in path.parts
-}
+MODULES = {short(path): path for path in sorted(PACKAGE.rglob("*.py")) if "_shop" not in path.parts}
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer.split()}
 
 
@@ -219,7 +219,7 @@ def test_import_is_light() -> None:
 
 
 def test_import_loads_few_modules() -> None:
-    """The number of loaded modules has a ceiling: unlike milliseconds, it is the same everywhere."""
+    """Few modules are loaded; unlike milliseconds, their number is the same everywhere."""
     assert len(loaded()) <= MOST_LOADED_MODULES, loaded()
 
 
@@ -248,7 +248,7 @@ def test_all_is_what_is_visible() -> None:
 
 
 def test_all_is_what_is_imported() -> None:
-    """The imports of ``__init__``, those for type checkers included, are ``__all__`` and no more."""
+    """What ``__init__`` imports, for type checkers too, is what ``__all__`` lists."""
     imports = {
         alias.name: str(node.module)
         for node in ast.walk(tree(MODULES[""]))
@@ -393,6 +393,15 @@ def test_the_readme_has_one_command(heading: str) -> None:
 
     assert under.count("```") == 2
     assert len(command_lines(under)) == 1
+
+
+@in_a_checkout
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    """Every file that a page at the root links to exists."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 # CONTRIBUTING says what is true

@@ -17,6 +17,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 import cxtrace
 from cxtrace import (
     ContextThreadPoolExecutor,
+    _guard,
+    _runtime,
     current_context,
     customer,
     identify,
@@ -213,7 +215,7 @@ def test_number_and_text_are_one_customer(cx):
     assert number.pseudonym == text.pseudonym
 
 
-@pytest.mark.parametrize("given", ["", None, True, 1.5, b"x", ["x"], object()])
+@pytest.mark.parametrize("given", ["", True, 1.5, b"x", ["x"], object()])
 def test_wrong_customer_id(cx, caplog, given):
     """An id that is neither text nor a number is counted; the customer has no pseudonym."""
     with customer("A"):
@@ -225,6 +227,17 @@ def test_wrong_customer_id(cx, caplog, given):
     assert PSEUDONYM not in cx.spans[0].attributes
     assert counts()["refused.customer_id"] == 2
     assert len(warnings(caplog)) == 1
+
+
+def test_customer_of_whom_nothing_is_known(cx):
+    """A block for nobody in particular has no pseudonym, not even that of the block around it."""
+    with customer("A"), customer(None, kind="anonymous") as handle, touchpoint("a"):
+        pass
+
+    assert handle.pseudonym is None
+    assert PSEUDONYM not in cx.tags("a")
+    assert cx.tags("a")["cx.customer.kind"] == "anonymous"
+    assert counts() == {}
 
 
 @pytest.mark.parametrize("argument", ["kind", "consent", "segment"])
@@ -595,6 +608,15 @@ def test_link_to_a_stranger(cx, propagator):
 def test_remembers_a_bounded_number(cx, propagator, monkeypatch):
     """A request with very many open spans remembers some of them, and counts the others."""
     monkeypatch.setattr("cxtrace.context.MAX_OPEN_SPANS", 3)
+    with journey("j"):
+        blocks = [touchpoint(f"t{number}") for number in range(4)]
+        for block in blocks:
+            block.__enter__()
+        for block in reversed(blocks):
+            block.__exit__(None, None, None)
+    assert counts()["scope.spans_not_remembered"] >= 1
+    cx.exporter.clear()
+    _guard.reset()
     with Request(cx):
         spans = [cx.tracer.start_span(f"s{number}") for number in range(5)]
         identify("A")
@@ -617,6 +639,27 @@ def test_no_key(forgetful, caplog, cx, monkeypatch):
     assert cx.tags("a")[PSEUDONYM] == cx.tags("b")[PSEUDONYM]
     assert len(warnings(caplog)) == 1
     assert cxtrace.report().key_id == "ephemeral"
+
+
+def test_key_is_drawn_once(cx, monkeypatch):
+    """Many threads that need a key at the same time get the same one."""
+    monkeypatch.delenv("CXTRACE_KEY", raising=False)
+    cx.use(key=None, pseudonymiser=None)
+    barrier = threading.Barrier(8)
+    found = []
+
+    def work():
+        barrier.wait()
+        found.append((_runtime.key(), _runtime.pseudonymiser()))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 8
+    assert len({id(key) for key, _ in found}) == 1
 
 
 def test_key_from_the_environment(cx, monkeypatch, caplog):

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import pickle
 import re
 import subprocess
@@ -301,12 +302,12 @@ def test_pseudonym_is_the_same_in_every_process() -> None:
     def other_process(**environ: str) -> str:
         found = subprocess.run(
             [sys.executable, "-c", script],
-            env={**_runtime.os.environ, **environ},
+            env={**os.environ, **environ},
             capture_output=True,
             text=True,
             check=True,
         )
-        return found.stdout.strip()
+        return str(found.stdout).strip()
 
     assert other_process(CXTRACE_KEY=SECRET) == expected
     assert other_process(CXTRACE_KEY=SECRET + "!") != expected

@@ -16,11 +16,17 @@ from opentelemetry import baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.propagators.textmap import DefaultGetter
+from opentelemetry.propagators.textmap import DefaultGetter, Setter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import cxtrace
@@ -99,6 +105,7 @@ class Bench:
 def restored() -> Iterator[None]:
     """Put counters, decisions and context back to what they were."""
     runtime, context = _runtime.current, get_current()
+    _runtime.use(Runtime())
     _guard.reset()
     yield
     _runtime.use(runtime)
@@ -630,6 +637,36 @@ def test_nothing_to_tell_is_not_told(bench: Bench) -> None:
     assert cxtrace.report().counts == {}
 
 
+class Foreign(NonRecordingSpan):
+    """A client's span of another SDK, with its attributes in a mapping of another type."""
+
+    kind = SpanKind.CLIENT
+
+    def __init__(self, attributes: Any) -> None:
+        super().__init__(SpanContext(7, 8, False))
+        self.attributes = attributes
+
+    def is_recording(self) -> bool:
+        """It does."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("attributes", "count"),
+    [(OURS, None), (STRANGER, "to_strangers"), ({}, "blindly"), (None, "blindly")],
+)
+def test_span_of_another_sdk_names_a_destination(
+    bench: Bench, attributes: Any, count: str | None
+) -> None:
+    """Whoever made the client's span, its attributes say where the request goes."""
+    carrier: dict[str, str] = {}
+    with cxtrace.journey("first_order"):
+        CXPropagator().inject(carrier, set_span_in_context(Foreign(attributes)))
+
+    assert bool(members_of(carrier)) is (count is None)
+    assert cxtrace.report().counts == ({f"baggage.not_sent_{count}": 1} if count else {})
+
+
 def test_context_may_be_given(bench: Bench) -> None:
     """The context that is given counts, not the current one."""
     carrier: dict[str, str] = {}
@@ -701,7 +738,7 @@ def test_members_are_not_written_twice(bench: Bench) -> None:
     assert carrier["baggage"].startswith("a=1,cx.")
 
 
-class Pairs:
+class Pairs(Setter[Any]):
     """Headers as a list of pairs, as message brokers have them."""
 
     def set(self, carrier: Any, key: str, value: str) -> None:

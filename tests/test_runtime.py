@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,13 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     found = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(found))
-    monkeypatch.setattr(_runtime.trace, "get_tracer_provider", lambda: provider)
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     return found
 
 
 def test_without_a_provider_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody has configured OpenTelemetry, no span is made and code runs as ever."""
-    monkeypatch.setattr(_runtime.trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
     assert ApiTracing().idle()
 
     @cxtrace.touchpoint("t")
@@ -171,6 +172,22 @@ def test_settling_twice_changes_nothing() -> None:
     _runtime._settle()
 
     assert _runtime.key() is first
+
+
+def test_what_a_forked_child_does_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child has a lock of its own, empty counters and no customer, and keeps all of others."""
+    monkeypatch.setattr(_runtime, "forks", 0)
+    monkeypatch.setattr(_runtime, "_settling", threading.Lock())
+    _runtime._settling.acquire()
+    _guard.count("parents")
+    attach(Context({"theirs": 1}))
+    with cxtrace.journey("first_order"):
+        _runtime._after_fork()
+
+        assert get_current() == {"theirs": 1}
+    assert _runtime.forks == 1
+    assert _guard.counts() == {}
+    assert _runtime.key().key_id == "ephemeral"
 
 
 FORK = """

@@ -147,7 +147,7 @@ def test_key_comes_from_everywhere_but_the_file_that_is_shared(tmp_path: Path) -
     file.write_text("the key of the file is long enough")
 
     def key_id(found: Settings) -> str | None:
-        return found.key and found.key.key_id
+        return None if found.key is None else found.key.key_id
 
     assert key_id(settled(tmp_path, {"CXTRACE_KEY": KEY})) == Key(KEY.encode()).key_id
     assert key_id(settled(tmp_path, {"CXTRACE_KEY": "x"}, key=KEY)) == Key(KEY.encode()).key_id
@@ -171,7 +171,7 @@ def test_map_comes_from_argument_variable_and_file(tmp_path: Path) -> None:
     made = JourneyMap.loads(MAP.format("made"))
 
     def name_of(found: Settings) -> str | None:
-        return found.journey_map and found.journey_map.name
+        return None if found.journey_map is None else found.journey_map.name
 
     assert name_of(settled(tmp_path, environ)) == "b"
     project(tmp_path, journey_map="c.toml")

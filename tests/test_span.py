@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
@@ -202,8 +203,12 @@ def child(bench):
     """Touchpoints, interactions and spans of others, one in the other."""
     span = bench.host.start_as_current_span
     with journey("j", id="w"), customer("A", kind="person"), touchpoint("a"), span("b"):
-        with interaction("c"), touchpoint("d"), span("e", kind=SpanKind.CLIENT):
-            identify("B")
+        inner = interaction("c"), touchpoint("d"), span("e", kind=SpanKind.CLIENT)
+        for block in inner:
+            block.__enter__()
+        identify("B")
+        for block in reversed(inner):
+            block.__exit__(None, None, None)
 
 
 def under_a_sampled_caller(bench):
@@ -551,13 +556,6 @@ class FixedSampler(Sampler):
         return self._description
 
 
-class ForgettingSampler(FixedSampler):
-    """Gives no attributes back."""
-
-    def should_sample(self, *args, **kwargs):
-        return SamplingResult(self._decision)
-
-
 class TaggingParentBased(ParentBased):
     """Looks like the SDK's own sampler and is another."""
 
@@ -584,7 +582,6 @@ SAMPLERS = {
     "record only root": lambda: ParentBased(FixedSampler(Decision.RECORD_ONLY)),
     "adds": lambda: FixedSampler(RECORD, {"by": "me", "cx.owner.function": "theirs"}),
     "adds oddly": lambda: FixedSampler(RECORD, {"l": ["a"], "n": None, "s": {1}}),
-    "forgets": lambda: ForgettingSampler(RECORD),
     "state": lambda: FixedSampler(RECORD, state=TraceState([("v", "x")])),
     "wraps": lambda: FixedSampler(
         RECORD, {"by": "me"}, description=f"Mine({ParentBased(ALWAYS_ON).get_description()})"
@@ -729,6 +726,7 @@ class PrivateReader(SpanProcessor):
         assert isinstance(span, Span)
         assert isinstance(span, ReadableSpan)
         limits = span._limits
+        assert span._span_processor is not None
         self._look(span)
         self.seen.append((limits.max_span_attributes, limits.max_events, span.is_recording()))
         frozen = span._readable_span()
@@ -902,6 +900,25 @@ def test_foreign_provider():
 
 
 # Threads
+
+
+@pytest.mark.parametrize("path", ["lean", "sdk", "api"])
+def test_withdrawn_under_any_provider(path, monkeypatch):
+    """A consent that is withdrawn takes the customer off spans of every kind, or blanks them."""
+    bench = Bench("lean" if path == "api" else path)
+    if path == "api":
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: bench.provider)
+        monkeypatch.setattr(trace, "get_tracer", bench.provider.get_tracer)
+        _runtime.use(_runtime.Runtime(key=KEY, pseudonymiser=HmacPseudonymiser(KEY)))
+    with journey("j", id="w"), customer("A", consent="granted"), touchpoint("a"):
+        host, ended = bench.host.start_span("SELECT"), bench.host.start_span("GET")
+        ended.end()
+        identify("A", consent="withdrawn")
+        host.end()
+
+    for span in bench.spans:
+        told = {"enduser.pseudo.id", "cx.journey.id"} & {k for k, v in span.attributes.items() if v}
+        assert bool(told) == (span.name == "GET")
 
 
 def test_late_writes():

@@ -1,6 +1,8 @@
 """``touchpoint()`` and ``interaction()``: what their spans say."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 from opentelemetry import trace
@@ -422,7 +424,7 @@ def test_provider_of_others(forgetful, monkeypatch, cx):
     assert cx.span("a").instrumentation_scope.name == "cxtrace"
 
 
-def test_no_provider(forgetful, caplog):
+def test_no_provider(nobody, caplog):
     """With no SDK there is no span, no context and no word in the log."""
     before = get_current()
     caplog.set_level(logging.DEBUG)
@@ -434,3 +436,66 @@ def test_no_provider(forgetful, caplog):
         inner.fail("x").set({"a": 1})
 
     assert warnings(caplog) == []
+
+
+NO_SDK = """
+import asyncio, sys
+import cxtrace
+from cxtrace import customer, identify, interaction, journey, touchpoint
+from opentelemetry import context, trace
+
+before, span = context.get_current(), trace.get_current_span()
+
+
+@touchpoint("a", stage="s")
+def function(n):
+    assert trace.get_current_span() is span
+    assert context.get_current() is before
+    return n
+
+
+@interaction("b")
+async def coroutine(n):
+    return n
+
+
+@touchpoint("c")
+def generator(n):
+    yield n
+
+
+@touchpoint("d")
+async def async_generator(n):
+    yield n
+
+
+async def main():
+    return [item async for item in async_generator(4)]
+
+
+assert function(1) == 1
+assert asyncio.run(coroutine(2)) == 2
+assert list(generator(3)) == [3]
+assert asyncio.run(main()) == [4]
+with journey("j") as walk, customer("A") as who, touchpoint("a") as handle:
+    handle.fail("x").outcome("failed").set({"session.id": "s"})
+    identify("B")
+    assert len(walk.id) == 32
+assert context.get_current() is before
+assert "opentelemetry.sdk" not in sys.modules
+try:
+    with touchpoint("a"):
+        raise KeyError("x")
+except KeyError:
+    pass
+print("done")
+"""
+
+
+def test_no_sdk():
+    """In a process without an SDK all works, nothing changes and the SDK is not even imported."""
+    command = [sys.executable, "-W", "error", "-c", NO_SDK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout == "done\n"
+    assert "Traceback" not in done.stderr

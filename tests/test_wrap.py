@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import gc
 import inspect
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 from opentelemetry.trace import StatusCode, get_current_span
 
@@ -665,7 +667,7 @@ def test_wrong_arguments(cx):
     assert all(span.attributes["cx.touchpoint.outcome"] == "failed" for span in cx.spans)
 
 
-def test_nobody_listens(forgetful):
+def test_nobody_listens(nobody):
     """Where nobody listens, all kinds still run, and give back what they should."""
     for kind in KINDS:
         result = object()
@@ -675,7 +677,7 @@ def test_nobody_listens(forgetful):
         assert before is get_current()
 
 
-def test_nobody_listens_to_nested_entries(forgetful):
+def test_nobody_listens_to_nested_entries(nobody):
     """Where nobody listens, entering one description twice gives handles that do nothing."""
     with MARK as outer, MARK as inner:
         pass
@@ -683,10 +685,11 @@ def test_nobody_listens_to_nested_entries(forgetful):
     assert NO_TOUCHPOINT is outer is inner
 
 
-def test_provider_that_comes_while_a_block_is_open(cx):
+def test_provider_that_comes_while_a_block_is_open(cx, monkeypatch):
     """An entry that nobody listened to does not end a span that began later."""
     listening = cxtrace._runtime.current
     shared = touchpoint("x")
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     cxtrace._runtime.use(cxtrace._runtime.Runtime())
     with shared:
         cxtrace._runtime.use(listening)
@@ -694,6 +697,45 @@ def test_provider_that_comes_while_a_block_is_open(cx):
             pass
 
         assert inner.ended
+    assert cx.names == ["x"]
+
+
+def test_entry_elsewhere_is_left_alone(cx, monkeypatch):
+    """Leaving an entry that nobody listened to does not end the span of another thread."""
+    listening = cxtrace._runtime.current
+    shared = touchpoint("x")
+    inside, leave = threading.Event(), threading.Event()
+
+    def work():
+        with shared as handle:
+            inside.set()
+            leave.wait(10)
+            assert not handle.ended
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait(10)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    cxtrace._runtime.use(cxtrace._runtime.Runtime())
+    with shared:
+        pass
+    cxtrace._runtime.use(listening)
+    assert cx.names == []
+    leave.set()
+    thread.join()
+
+    assert cx.names == ["x"]
+
+
+def test_closed_where_nothing_is_known(cx):
+    """A block that is closed in an empty context, as a callback may be, ends all the same."""
+    before = get_current()
+    shared = touchpoint("x")
+    shared.__enter__()
+    attach(Context())
+    shared.__exit__(None, None, None)
+    attach(before)
+
     assert cx.names == ["x"]
 
 
@@ -1319,6 +1361,31 @@ def test_async_generator_without_a_loop(cx):
     assert cx.outcome("stream") == "abandoned"
 
 
+def test_async_generator_dropped_at_an_await(cx):
+    """An async generator that is dropped while it waits leaves the context of others alone."""
+
+    @types.coroutine
+    def wait():
+        yield
+
+    @touchpoint("stream")
+    async def body():
+        await wait()
+        yield 1
+
+    items = body()
+    waiting = items.__anext__()
+    contextvars.copy_context().run(waiting.send, None)  # as an event loop runs a task
+    with touchpoint("other") as other:
+        inside = get_current()
+        del waiting, items
+        gc.collect()
+        assert get_current() is inside
+        assert cxtrace.current_touchpoint() is other
+
+    assert sorted(cx.names) == ["other", "stream"]
+
+
 def test_what_an_async_body_attaches(cx):
     """What an async body attaches and leaves never reaches the consumer."""
     key = create_key("hosts")
@@ -1360,7 +1427,7 @@ def test_async_generator_that_ignores_its_end(cx):
     assert cx.outcome("stream") == "failed"
 
 
-def test_async_generator_to_which_nobody_listens(forgetful):
+def test_async_generator_to_which_nobody_listens(nobody):
     """Where nobody listens, an async generator can be sent to, thrown into and closed as before."""
 
     async def main():
@@ -1377,7 +1444,7 @@ def test_async_generator_to_which_nobody_listens(forgetful):
     asyncio.run(main())
 
 
-def test_generator_to_which_nobody_listens(forgetful):
+def test_generator_to_which_nobody_listens(nobody):
     """Where nobody listens, a generator can be sent to, thrown into and closed as before."""
     items = stream()
 

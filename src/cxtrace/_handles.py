@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar, get_args
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, Status, StatusCode
 
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
@@ -96,6 +96,8 @@ class SpanHandle(Block):
 
     def _finish(self, error: BaseException | None) -> None:
         span = self.span
+        if type(span) is NonRecordingSpan:
+            return  # it may bear the id of its parent, which goes on
         self._scope.release(span.get_span_context().span_id)
         self._tracing.finish(span, self._last(error), self._all)
 

@@ -172,6 +172,10 @@ def is_linkable(consent: str) -> bool:
     return consent in _LINKABLE or (consent == "unknown" and not current.consent_required)
 
 
+inherited: Span | None = None
+"""The span that was current at the fork: the parent's, of whose copy a child keeps away."""
+
+
 def use(runtime: Runtime) -> None:
     """Put other decisions in force."""
     global current  # noqa: PLW0603
@@ -219,10 +223,11 @@ def _settle_key() -> None:
 
 
 def _after_fork() -> None:
-    global forks, _settling  # noqa: PLW0603
+    global forks, inherited, _settling  # noqa: PLW0603
     forks += 1
     _settling = threading.Lock()
     _guard.after_fork()
+    inherited = trace.get_current_span()
     attach(without_ours(get_current()))
 
 

@@ -76,7 +76,7 @@ class LeanSpan(ReadableSpan, Span):
         context: SpanContext,
         parent: SpanContext | None,
         attributes: Attributes,
-        links: tuple[Link, ...],
+        links: Any,
     ) -> None:
         self._binding = binding
         self._name = name
@@ -124,7 +124,20 @@ class LeanSpan(ReadableSpan, Span):
         return self._binding.processor
 
     def _readable_span(self) -> ReadableSpan:
-        return self
+        return ReadableSpan(
+            name=self._name,
+            context=self._context,
+            parent=self._parent,
+            resource=self._resource,
+            attributes=dict(self.attributes),
+            events=self.events,
+            links=self.links,
+            kind=self._kind,
+            status=self._status,
+            start_time=self._start_time,
+            end_time=self._end_time,
+            instrumentation_scope=self._instrumentation_scope,
+        )
 
     def get_span_context(self) -> SpanContext:
         """The span's identity."""
@@ -176,7 +189,7 @@ class LeanSpan(ReadableSpan, Span):
         event = Event(name, _bounded(attributes, limits.max_event_attributes, limits), timestamp)
         with self._lock:
             if self._end_time is None:
-                if not self._events:
+                if type(self._events) is tuple:
                     self._events = BoundedList(limits.max_events)
                 self._events.append(event)
 
@@ -330,10 +343,10 @@ class Binding:
     ) -> Span:
         """A started span, as the provider's sampler decides."""
         parent_span: Any = context.get(SPAN_KEY)
-        parent = None if parent_span is None else parent_span.get_span_context()
+        parent = None if parent_span is None else _context_of(parent_span)
         if not self._is_enabled():
             return NonRecordingSpan(INVALID_SPAN_CONTEXT if parent is None else parent)
-        links = () if origin is None else (Link(origin),)
+        links = () if origin is None else self._links(origin)
         if parent is None or not parent.is_valid:
             return self._decide(name, attributes, context, None, links)
         if parent.is_remote or not self._follows_parent:
@@ -348,6 +361,11 @@ class Binding:
             parent.trace_state,
         )
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
+
+    def _links(self, origin: SpanContext) -> Any:
+        limits = self.limits
+        link = Link(origin, _bounded(None, limits.max_link_attributes, limits))
+        return BoundedList.from_seq(limits.max_links, [link])
 
     def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
         """Set the last attributes and end the span."""
@@ -389,7 +407,7 @@ class Binding:
         attributes: Attributes,
         context: Context,
         parent: SpanContext | None,
-        links: tuple[Link, ...],
+        links: Any,
     ) -> Span:
         """What the SDK's tracer does for a root, a remote parent or a sampler of its own."""
         tracer = self.tracer
@@ -419,6 +437,12 @@ class Binding:
         if result.attributes != attributes:
             attributes = dict(BoundedAttributes(None, result.attributes, immutable=False))
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
+
+
+def _context_of(span: object) -> SpanContext | None:
+    # What is under OpenTelemetry's key need not be a span.
+    find = getattr(span, "get_span_context", None)
+    return None if find is None else find()
 
 
 def _without_destination(parent: SpanContext) -> SpanContext:

@@ -121,7 +121,7 @@ def outermost(context: Context) -> CXContext:
     """The start of a request of which nobody has told us: its scope adopts the current span."""
     scope = RequestScope(_runtime.current.anonymous)
     span = get_current_span(context)
-    if span.is_recording():
+    if span.is_recording() and span is not _runtime.inherited:
         scope.adopt(span.get_span_context().span_id, span)
     return CXContext(scope)
 

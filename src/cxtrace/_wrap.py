@@ -31,8 +31,9 @@ def close(context: Context, error: BaseException | None) -> None:
     """Leave and end the block of ``context``."""
     try:
         block = block_of(context)
+        before = block.settle()
         if get_current() is context:
-            attach(block.settle())
+            attach(before)
         else:
             leave(context)
         block.end(error)

@@ -50,7 +50,9 @@ class StampProcessor(SpanProcessor):
                 return
             # First remember, then read the identity: one that arrives in between is not missed.
             span_id = span.get_span_context().span_id
-            if len(self._watched) < MAX_WATCHED and cx.scope.adopt(span_id, span):
+            if len(self._watched) >= MAX_WATCHED:
+                _guard.count("scope.spans_not_remembered")
+            elif cx.scope.adopt(span_id, span):
                 self._watched[span_id] = cx.scope
             stamp(span, cx.tags())
         except Exception as error:  # noqa: BLE001

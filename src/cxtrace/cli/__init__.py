@@ -14,6 +14,7 @@ from typing import Final
 
 COMMANDS: Final = {
     "check": ("cxtrace.cli.check", "find what is wrong in a journey map, and where code differs"),
+    "demo": ("cxtrace.cli.demo", "watch a small shop serve its customers, in three services"),
     "map": ("cxtrace.cli.map", "draw a journey map"),
 }
 """Module and one line of help of each command."""

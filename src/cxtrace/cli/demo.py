@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, TextIO, get_args
+from typing import IO, Any, Final, TextIO, TypeAlias, get_args
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
@@ -58,6 +58,7 @@ START_JAEGER: Final = (
 )
 
 _HOST: Final = "127.0.0.1"
+_SCHEMES: Final = ("http", "https")
 _NEEDED: Final = {
     "fastapi": "fastapi",
     "flask": "flask",
@@ -123,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"cxtrace demo: {wrong}", file=sys.stderr)
         return 2
     try:
-        with _terminable():
+        with _interruptions.received():
             found = _demonstrate(arguments, shop)
     except (DemoError, OSError) as error:
         print(f"cxtrace demo: {error}", file=sys.stderr)
@@ -189,13 +190,13 @@ def _is_installed(module: str) -> bool:
 def _unreachable(url: str) -> str:
     try:
         parts = urlsplit(url)
-        scheme, host, port = parts.scheme, parts.hostname, parts.port
+        where = (parts.hostname or "", parts.port or 0) if parts.scheme in _SCHEMES else ("", 0)
     except ValueError:
-        scheme = host = port = None
-    if not host or not port or scheme not in {"http", "https"}:
+        where = ("", 0)
+    if not all(where):
         return f"--otlp {url}: write a URL with its port, such as http://localhost:4317"
     try:
-        socket.create_connection((host, port), timeout=3).close()
+        socket.create_connection(where, timeout=3).close()
     except OSError as error:
         return f"nothing takes OTLP at {url} ({error.strerror or error}); try: {START_JAEGER}"
     return ""
@@ -329,24 +330,53 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """While inside, being told to end is like Ctrl-C: the services are stopped first."""
+class _Interruptions:
+    """Ctrl-C and being told to end: both stop the services first, and neither loses one."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self._held = self._pending = False
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def _receive(self, *_: object) -> None:
+        self._pending = True
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._pending and not self._held:
+            self._pending = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def received(self) -> Iterator[None]:
+        """While inside, they become KeyboardInterrupt."""
+        before = [(sign, signal.signal(sign, self._receive)) for sign in _INTERRUPTING]
+        try:
+            yield
+        finally:
+            for sign, handler in before:
+                signal.signal(sign, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While inside, they wait: a process that was just started must be known first."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self._pass_on()
+
+
+_INTERRUPTING: Final = (signal.SIGINT, signal.SIGTERM)
+_interruptions: Final = _Interruptions()
 
 
 # In the order in which they start. Fulfilment stops first, when its queue is empty: until then it
 # talks to the storefront.
 _PROGRAMS: Final = ("broker", "payments", "storefront", "fulfilment")
 _STOP_ORDER: Final = ("fulfilment", "storefront", "payments", "broker")
+
+
+_Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class _Services:
@@ -359,7 +389,7 @@ class _Services:
         self._package = package
         self._folder = folder
         self._work = work
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, _Process] = {}
 
     def __enter__(self) -> "_Services":
         try:
@@ -396,21 +426,27 @@ class _Services:
 
     def require_alive(self) -> None:
         """Raise if a service has ended by itself."""
-        for name, process in self._running.items():
-            if process.poll() is not None:
+        for name in self._running.keys() & set(_PROGRAMS):
+            if self._running[name].poll() is not None:
                 raise self._failure(name, "ended")
 
-    def _start(self, name: str) -> None:
-        with self._path(name).open("wb") as log:
+    def spawn(self, name: str, command: Sequence[str], output: int | IO[bytes]) -> _Process:
+        """Start a process that does not outlive the services."""
+        with _interruptions.held():
             self._running[name] = subprocess.Popen(  # noqa: S603
-                self.command(name),
+                command,
                 cwd=self._work,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=output,
+                stderr=None if output == subprocess.PIPE else subprocess.STDOUT,
                 start_new_session=True,
             )
+        return self._running[name]
+
+    def _start(self, name: str) -> None:
+        with self._path(name).open("wb") as log:
+            self.spawn(name, self.command(name), log)
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -460,13 +496,8 @@ def _walks(services: _Services, began: float) -> list[Walk]:
 
 def _customers(services: _Services) -> Generator[Walk, None, None]:
     url = f"http://{services.environment['SHOP_STOREFRONT']}"
-    with subprocess.Popen(  # noqa: S603
-        [*services.command("customers"), url],
-        env=services.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as customers:
+    command = [*services.command("customers"), url]
+    with services.spawn("customers", command, subprocess.PIPE) as customers:
         late = threading.Timer(_WALK_SECONDS, customers.kill)
         late.start()
         try:
