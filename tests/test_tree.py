@@ -612,14 +612,14 @@ def test_a_stream_that_cannot_show_the_signs() -> None:
     assert "`- child" in printed
 
 
-def test_standard_output_is_the_default(
+def test_standard_error_is_the_default(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a stream the tree goes to what standard output is then, as wide as the terminal."""
+    """Without a stream the tree goes to what standard error is then, as wide as the terminal."""
     monkeypatch.setenv("COLUMNS", "50")
     provider_of(TreeExporter()).get_tracer("test").start_span("x" * 90).end()
 
-    assert {len(line) for line in capsys.readouterr().out.splitlines()} == {45, 50, 0}
+    assert {len(line) for line in capsys.readouterr().err.splitlines()} == {45, 50, 0}
 
 
 def test_threads() -> None:

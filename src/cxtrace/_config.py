@@ -233,15 +233,22 @@ def _resource(settings: Settings) -> Resource:
 
 def _use_propagator() -> None:
     """Add ours to those in force; a list in ``OTEL_PROPAGATORS`` stays as it is."""
-    if os.environ.get("OTEL_PROPAGATORS"):
-        if "cxtrace" not in os.environ["OTEL_PROPAGATORS"]:
-            _logger.warning(
-                "cxtrace is not in OTEL_PROPAGATORS: journeys end at this service. "
-                "Write OTEL_PROPAGATORS=tracecontext,baggage,cxtrace"
-            )
+    listed = [name.strip() for name in os.environ.get("OTEL_PROPAGATORS", "").split(",") if name]
+    if listed:
+        _warn_of_order(listed)
         return
     found = propagate.get_global_textmap()
     propagate.set_global_textmap(CompositePropagator([found, CXPropagator()]))
+
+
+def _warn_of_order(listed: list[str]) -> None:
+    if "cxtrace" not in listed:
+        fault = "cxtrace is not in OTEL_PROPAGATORS: journeys end at this service"
+    elif "baggage" in listed[listed.index("cxtrace") :]:
+        fault = "baggage overwrites what cxtrace has written, because it stands after it"
+    else:
+        return
+    _logger.warning("%s. Write OTEL_PROPAGATORS=tracecontext,baggage,cxtrace", fault)
 
 
 def _flush_at_exit() -> None:
