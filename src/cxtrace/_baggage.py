@@ -117,6 +117,13 @@ def _signature(parts: list[str], key: Key, moment: str) -> str:
     return key.digest(_LABEL, message.encode("utf-8", "surrogatepass")).hex()[:32]
 
 
-@lru_cache(maxsize=2_048)
-def _escaped(value: str) -> str:
-    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="", errors="replace")
+def _escaped(text: str) -> str:
+    # What strangers send may be long, and is not worth keeping.
+    return _escaped_anew(text) if len(text) > _MAX_VALUE else _escaped_short(text)
+
+
+def _escaped_anew(text: str) -> str:
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="", errors="replace")
+
+
+_escaped_short = lru_cache(maxsize=2_048)(_escaped_anew)
