@@ -39,7 +39,7 @@ def is_present(version: str) -> bool:
 
 
 def backend() -> str:
-    """uv is quicker, but does not read pip's settings: where pip has an index of its own, pip."""
+    """Prefer uv, which is quicker, unless pip has an index of its own: uv would not know it."""
     pip = [sys.executable, "-m", "pip", "config", "list"]
     settings = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
     return "virtualenv" if "index-url" in settings else "uv|virtualenv"

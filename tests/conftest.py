@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cxtrace import _guard, _runtime
-from cxtrace._span import SDKTracing, tracing_of
+from cxtrace._tracing import SDKTracing, tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cxtrace import _map_find
-from cxtrace._map_lint import lint
+from cxtrace._map import find as _map_find
+from cxtrace._map.lint import lint
 from cxtrace.cli import COMMANDS, main
 from cxtrace.journey_map import JourneyMap
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxtrace import _map_find
+from cxtrace._map import find as _map_find
 from cxtrace.cli import _drawing, main
 from cxtrace.cli.map import glyphs, paper
 from cxtrace.journey_map import JourneyMap, json_schema

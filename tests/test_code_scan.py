@@ -7,7 +7,7 @@ import pytest
 
 from cxtrace._code_check import compare
 from cxtrace._code_scan import Scan, Use, scan, uses
-from cxtrace._map_lint import Finding
+from cxtrace._map.lint import Finding
 from cxtrace.journey_map import JourneyMap
 
 MAP = JourneyMap.loads(

@@ -403,12 +403,10 @@ def test_missing_extras_are_named_with_the_command_that_installs_them(
 ) -> None:
     """Without its extras the demo says which pip command brings them, and exits with 2."""
     monkeypatch.setitem(demo._NEEDED, "no_such_module.at_all", "no-such-package")
-    shop = demo.find_shop()
-    assert shop is not None
-    assert f"no-such-package missing; run: pip install '{shop.code.parents[1]}[demo]'" in refused(
-        capsys
-    )
-    installed = attrs.evolve(shop, search_path=None)
+    installed = demo.Shop("cxtrace._shop", Path("_shop"), Path("journeys.toml"))
+    checkout = attrs.evolve(installed, search_path=Path("/clone/examples"))
+    monkeypatch.setattr(demo, "find_shop", lambda: checkout)
+    assert "no-such-package missing; run: pip install '/clone[demo]'" in refused(capsys)
     monkeypatch.setattr(demo, "find_shop", lambda: installed)
     assert "run: pip install 'cxtrace[demo]'" in refused(capsys)
 
@@ -784,8 +782,8 @@ def test_waiting_for_spans_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 # Where the shop is
 
 
-def test_the_shop_of_a_checkout_is_in_its_examples() -> None:
-    """In a checkout the demo runs examples/shop, with its map."""
+def test_the_shop_is_found_with_its_map() -> None:
+    """In a wheel and in a checkout the demo finds the shop's code and its map."""
     shop = demo.find_shop()
     assert shop is not None
     assert (shop.code / "storefront.py").is_file()

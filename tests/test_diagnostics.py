@@ -15,7 +15,7 @@ import cxtrace
 from cxtrace import _config, _guard, _runtime
 from cxtrace._runtime import Runtime
 from cxtrace._settings import Settings
-from cxtrace._span import tracing_of
+from cxtrace._tracing import tracing_of
 from cxtrace.diagnostics import Report, SpanLedger
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key

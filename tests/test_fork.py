@@ -1,5 +1,6 @@
 """Forked and spawned children: they inherit no customer, export their own, and never hang."""
 
+import contextvars
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+import cxtrace
+from cxtrace import _guard, _runtime, current_context, customer, identify, touchpoint
 from cxtrace.exporters import read_spans
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -38,7 +41,7 @@ def in_child(work, code=0):
         signal.alarm(10)
         try:
             work()
-            cxtrace.flush()
+            assert cxtrace.flush(9), "not flushed"
         except BaseException:
             import traceback
             traceback.print_exc()
@@ -285,6 +288,38 @@ def test_fork_under_load(tmp_path):
     )
 
     assert [span.name for span in spans].count("child") == 10
+
+
+def test_what_a_child_begins_with(cx, monkeypatch):
+    """Right after a fork nothing of the parent's is known, counted, or written to."""
+    monkeypatch.setattr(_runtime, "forks", _runtime.forks)
+    monkeypatch.setattr(_runtime, "_settling", _runtime._settling)
+    monkeypatch.setattr(_runtime, "inherited", getattr(_runtime, "inherited", None), raising=False)
+    _guard.count("parent")
+
+    def child():
+        with customer("A", consent="granted"), touchpoint("parent") as handle:
+            _runtime._after_fork()
+            assert current_context() is None
+            assert dict(cxtrace.report().counts) == {}
+            with touchpoint("child"):
+                identify("B")
+            assert handle.span.attributes["enduser.pseudo.id"] == cx.pseudonym("A")
+
+    contextvars.copy_context().run(child)
+
+    assert cx.names == ["child"]
+    assert cx.tags("child")["enduser.pseudo.id"] == cx.pseudonym("B")
+
+
+def test_counters_of_a_child(cx):
+    """A child counts its own spans from zero."""
+    with touchpoint("a"):
+        pass
+    assert cx.stamp.ended == 1
+    cx.stamp.after_fork()
+
+    assert cx.stamp.ended == 0
 
 
 def test_fork_without_configure(tmp_path):

@@ -17,18 +17,18 @@ PACKAGE = Path(cxtrace.__file__).parent
 
 LAYERS = (
     # vocabulary: imports nothing of ours but vocabulary
-    "exceptions attributes typing _version _guard _map_text",
+    "exceptions attributes typing _version _guard _map _map.text",
     # facts
     """
-    _model _project _map_source _map_place _map_shapes _map_tables _map_schema _map_merge _map_dump
-    _map_find journey_map _map_lint privacy _baggage _destination _tree
+    _model _project _map.source _map.place _map.shapes _map.tables _map.schema _map.merge _map.dump
+    _map.find journey_map _map.lint privacy _baggage _destination _tree
     """,
     # what is true now
     "context _runtime",
     # what users write
     "_wrap _handles _plan _touchpoint _journey _threads",
     # pluggable steps
-    "sampling _span processors propagation _console _otlp_file exporters",
+    "sampling _span _tracing processors propagation _console _otlp_file exporters",
     # assembly
     "_settings _config diagnostics testing",
     # edges
@@ -37,7 +37,7 @@ LAYERS = (
 """Who may import whom: only what stands in the same line or above. A new module gets its place."""
 
 MAY_IMPORT_THE_SDK = {
-    *("_span", "processors", "sampling", "exporters", "_console", "_otlp_file"),
+    *("_span", "_tracing", "processors", "sampling", "exporters", "_console", "_otlp_file"),
     *("_config", "_settings", "testing"),
 }
 LOADED_BY_IMPORT = {"attr", "attrs", "cxtrace", "opentelemetry", "typing_extensions"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from cxtrace import _map_find
+from cxtrace._map import find as _map_find
 from cxtrace._model import Function, Journey, Place, Promise, Stage, Touchpoint
 from cxtrace.exceptions import MapError
 from cxtrace.journey_map import JourneyMap, json_schema

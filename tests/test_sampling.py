@@ -34,7 +34,7 @@ import cxtrace
 from cxtrace import _baggage, _guard, _runtime
 from cxtrace import attributes as names
 from cxtrace._runtime import Runtime
-from cxtrace._span import tracing_of
+from cxtrace._tracing import tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
 from cxtrace.propagation import CXPropagator

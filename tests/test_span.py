@@ -53,7 +53,8 @@ from opentelemetry.trace import (
 
 import cxtrace
 from cxtrace import _runtime, customer, identify, interaction, journey, touchpoint
-from cxtrace._span import Binding, LeanSpan, SDKTracing, tracing_of
+from cxtrace._span import LeanSpan
+from cxtrace._tracing import Binding, SDKTracing, tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
 from cxtrace.sampling import DestinationSampler

@@ -21,7 +21,7 @@ from opentelemetry.trace import StatusCode
 
 import cxtrace
 from cxtrace import _runtime, customer, identify, interaction, journey, touchpoint
-from cxtrace._span import SDKTracing, tracing_of
+from cxtrace._tracing import SDKTracing, tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 
 NAP = 0.02

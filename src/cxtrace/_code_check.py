@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
 from cxtrace._code_scan import Scan, Use
-from cxtrace._map_lint import Finding
-from cxtrace._map_text import choices, guess
+from cxtrace._map.lint import Finding
+from cxtrace._map.text import choices, guess
 from cxtrace.exceptions import Problem
 from cxtrace.journey_map import JourneyMap
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
 from cxtrace._settings import Settings, settle
-from cxtrace._span import tracing_of
+from cxtrace._tracing import tracing_of
 from cxtrace._version import version
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import CountingExporter, TreeExporter, span_exporter

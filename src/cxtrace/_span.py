@@ -2,68 +2,55 @@
 
 The SDK validates and copies every attribute of every span, and makes four locks. A touchpoint's
 attributes are known, and valid, from the moment it is declared. So ours is the ``ReadableSpan``
-that processors and exporters expect, filled directly, and started and ended through the provider's
-own sampler, id generator, limits and processors. A tracer, a limit or a setting that this module
-does not understand goes to the SDK's tracer: slower, never wrong.
+that processors and exporters expect, filled directly. ``_tracing`` makes it.
 """
 
-import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Protocol
 
-from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context
 from opentelemetry.sdk.trace import (
     Event,
     ReadableSpan,
     SpanLimits,
-    SpanProcessor,
-    SynchronousMultiSpanProcessor,
     Tracer,
 )
 from opentelemetry.sdk.trace import Span as SDKSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, ParentBasedTraceIdRatio
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
-    INVALID_SPAN_CONTEXT,
     Link,
-    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
-    TraceFlags,
-    TraceState,
 )
 from opentelemetry.util.types import Attributes as OTelAttributes
 
-from cxtrace import _guard
-from cxtrace._runtime import Attributes, Tracing, blank, finish_span, start_span
-from cxtrace.context import SPAN_KEY
-from cxtrace.sampling import DestinationSampler, DestinationState
+from cxtrace._runtime import Attributes, blank
 
 _UNSET: Final = Status(StatusCode.UNSET)
 _PLAIN: Final = frozenset((str, bool, int, float))
-_SAMPLED: Final = TraceFlags.SAMPLED
-_FEWEST_ATTRIBUTES: Final = 64
-_SILENT: Final = (
-    SpanProcessor.on_start,
-    BatchSpanProcessor.on_start,
-    SimpleSpanProcessor.on_start,
-    getattr(SpanProcessor, "_on_ending", None),
-)
 _OURS: Final = ("cx.", "enduser.", "session.id", "error.type")
-_RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
 
 ROOM_FOR_OURS: Final = 16
 """Attributes below the limit that are kept free for what a touchpoint sets at its end."""
+
+
+class Maker(Protocol):
+    """What a span needs of the provider that it was made in."""
+
+    tracer: Tracer
+    limits: SpanLimits
+    scope: Any
+    processor: Any
+
+    def ended(self, span: "LeanSpan") -> None:
+        """Hand an ended span to the processors."""
+        ...
 
 
 class LeanSpan(ReadableSpan, Span):
@@ -71,14 +58,14 @@ class LeanSpan(ReadableSpan, Span):
 
     def __init__(
         self,
-        binding: "Binding",
+        maker: Maker,
         name: str,
         context: SpanContext,
         parent: SpanContext | None,
         attributes: Attributes,
         links: Any,
     ) -> None:
-        self._binding = binding
+        self._maker = maker
         self._name = name
         self._context = context
         self._parent = parent
@@ -89,8 +76,8 @@ class LeanSpan(ReadableSpan, Span):
         self._status = _UNSET
         self._lock = threading.Lock()
         self._end_time: int | None = None
-        self._resource = binding.tracer.resource
-        self._instrumentation_scope = binding.scope
+        self._resource = maker.tracer.resource
+        self._instrumentation_scope = maker.scope
         self._start_time = time_ns()
 
     _kind = SpanKind.INTERNAL
@@ -117,11 +104,11 @@ class LeanSpan(ReadableSpan, Span):
 
     @property
     def _limits(self) -> SpanLimits:
-        return self._binding.limits
+        return self._maker.limits
 
     @property
     def _span_processor(self) -> Any:
-        return self._binding.processor
+        return self._maker.processor
 
     def _readable_span(self) -> ReadableSpan:
         return ReadableSpan(
@@ -175,7 +162,7 @@ class LeanSpan(ReadableSpan, Span):
             present.update(BoundedAttributes(1, {key: value}, immutable=False))
 
     def _is_full(self, key: str) -> bool:
-        most = self._binding.limits.max_span_attributes
+        most = self._maker.limits.max_span_attributes
         if most is None:
             return False
         room = most if key.startswith(_OURS) else most - ROOM_FOR_OURS
@@ -185,8 +172,8 @@ class LeanSpan(ReadableSpan, Span):
         self, name: str, attributes: OTelAttributes = None, timestamp: int | None = None
     ) -> None:
         """Add an event, as on any span."""
-        limits = self._binding.limits
-        event = Event(name, _bounded(attributes, limits.max_event_attributes, limits), timestamp)
+        limits = self._maker.limits
+        event = Event(name, bounded(attributes, limits.max_event_attributes, limits), timestamp)
         with self._lock:
             if self._end_time is None:
                 if type(self._events) is tuple:
@@ -197,8 +184,8 @@ class LeanSpan(ReadableSpan, Span):
         """Add a link, as on any span."""
         if not (context.is_valid or attributes or context.trace_state):
             return
-        limits = self._binding.limits
-        link = Link(context, _bounded(attributes, limits.max_link_attributes, limits))
+        limits = self._maker.limits
+        link = Link(context, bounded(attributes, limits.max_link_attributes, limits))
         with self._lock:
             if self._end_time is None:
                 if not isinstance(self._links, BoundedList):
@@ -240,7 +227,7 @@ class LeanSpan(ReadableSpan, Span):
             if self._end_time is not None:
                 return
             self._end_time = time_ns() if end_time is None else end_time
-        self._binding.ended(self)
+        self._maker.ended(self)
 
     def finish(self, last: Attributes) -> None:
         """Set the last attributes, which are ours and valid, and end the span."""
@@ -249,7 +236,7 @@ class LeanSpan(ReadableSpan, Span):
                 return
             self._attributes.update(last)
             self._end_time = time_ns()
-        self._binding.ended(self)
+        self._maker.ended(self)
 
 
 def stamp(span: SDKSpan, tags: dict[str, str]) -> None:
@@ -280,246 +267,6 @@ def forget(span: Span, keys: tuple[str, ...]) -> None:
         blank(span, keys)
 
 
-def _bounded(attributes: OTelAttributes, most: int | None, limits: SpanLimits) -> BoundedAttributes:
+def bounded(attributes: OTelAttributes, most: int | None, limits: SpanLimits) -> BoundedAttributes:
+    """The attributes of an event or link under the provider's limits."""
     return BoundedAttributes(most, attributes, max_value_len=limits.max_attribute_length)
-
-
-class _Listeners:
-    """The methods of a provider's processors that do something, called without the way round."""
-
-    __slots__ = ("_known", "_processor", "ended", "ending", "starting")
-
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
-        self._known: tuple[Any, ...] | None = None
-
-    def now(self) -> "_Listeners":
-        """Up to date: a provider may be given more processors at any time."""
-        if type(self._processor) is SynchronousMultiSpanProcessor:
-            processors = self._processor._span_processors  # noqa: SLF001  the fan-out costs 0.8 µs
-        else:
-            processors = (self._processor,) if self._known is None else self._known
-        if processors is not self._known:
-            self.starting = _methods(processors, "on_start")
-            self.ending = _methods(processors, "_on_ending")
-            self.ended = _methods(processors, "on_end")
-            self._known = processors
-        return self
-
-
-def _methods(processors: tuple[Any, ...], name: str) -> tuple[Callable[..., None], ...]:
-    found = (getattr(processor, name, None) for processor in processors)
-    return tuple(one for one in found if one and getattr(one, "__func__", one) not in _SILENT)
-
-
-class Binding:
-    """What does not change from span to span of one provider: the ``Tracing`` of an SDK."""
-
-    def __init__(self, tracer: Tracer) -> None:
-        self.tracer = tracer
-        self.limits: SpanLimits = tracer._span_limits  # noqa: SLF001  no public way to the limits
-        self.scope = tracer._instrumentation_scope  # noqa: SLF001
-        self.processor = tracer.span_processor
-        self._listeners = _Listeners(tracer.span_processor)
-        self._is_enabled = getattr(tracer, "_is_enabled", _always)
-        self._ids = tracer.id_generator
-        self._follows_parent = _follows_local_parent(tracer)
-        self._random = _RANDOM if _makes_random_ids(tracer.id_generator) else 0
-
-    idle = None
-
-    def unsampled(self, context: Context) -> Span | None:
-        """The current span, if it is one of this process that is not sampled, and decides."""
-        parent: Any = context.get(SPAN_KEY)
-        if type(parent) is not NonRecordingSpan or not self._follows_parent:
-            return None
-        span = parent.get_span_context()
-        if span.trace_flags & _SAMPLED or span.is_remote or not span.is_valid:
-            return None
-        return None if type(span.trace_state) is DestinationState else parent
-
-    def start(
-        self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
-    ) -> Span:
-        """A started span, as the provider's sampler decides."""
-        parent_span: Any = context.get(SPAN_KEY)
-        parent = None if parent_span is None else _context_of(parent_span)
-        if not self._is_enabled():
-            return NonRecordingSpan(INVALID_SPAN_CONTEXT if parent is None else parent)
-        links = () if origin is None else self._links(origin)
-        if parent is None or not parent.is_valid:
-            return self._decide(name, attributes, context, None, links)
-        if parent.is_remote or not self._follows_parent:
-            return self._decide(name, attributes, context, parent, links)
-        if not parent.trace_flags & _SAMPLED:
-            return NonRecordingSpan(_without_destination(parent))
-        identity = SpanContext(
-            parent.trace_id,
-            self._ids.generate_span_id(),
-            False,
-            parent.trace_flags,
-            parent.trace_state,
-        )
-        return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
-
-    def _links(self, origin: SpanContext) -> Any:
-        limits = self.limits
-        link = Link(origin, _bounded(None, limits.max_link_attributes, limits))
-        return BoundedList.from_seq(limits.max_links, [link])
-
-    def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
-        """Set the last attributes and end the span."""
-        if type(span) is LeanSpan:
-            span.finish(last)
-
-    def forget(self, span: Span, keys: tuple[str, ...]) -> None:
-        """Take attributes from an open span."""
-        if type(span) is LeanSpan:
-            span.forget(keys)
-        else:
-            forget(span, keys)
-
-    def _begin(self, span: LeanSpan, context: Context) -> LeanSpan:
-        for on_start in self._listeners.now().starting:
-            try:
-                on_start(span, context)
-            except Exception as error:  # noqa: BLE001
-                _guard.swallow("span_processor.on_start", error)
-        return span
-
-    def ended(self, span: LeanSpan) -> None:
-        """Hand an ended span to the provider's processors."""
-        listeners = self._listeners.now()
-        for on_ending in listeners.ending:
-            try:
-                on_ending(span)
-            except Exception as error:  # noqa: BLE001
-                _guard.swallow("span_processor.on_ending", error)
-        for on_end in listeners.ended:
-            try:
-                on_end(span)
-            except Exception as error:  # noqa: BLE001
-                _guard.swallow("span_processor.on_end", error)
-
-    def _decide(
-        self,
-        name: str,
-        attributes: Attributes,
-        context: Context,
-        parent: SpanContext | None,
-        links: Any,
-    ) -> Span:
-        """What the SDK's tracer does for a root, a remote parent or a sampler of its own."""
-        tracer = self.tracer
-        if parent is None:
-            trace_id = self._ids.generate_trace_id()
-            random = self._random
-        else:
-            trace_id = parent.trace_id
-            random = parent.trace_flags & _RANDOM
-        result = tracer.sampler.should_sample(
-            context, trace_id, name, SpanKind.INTERNAL, attributes, links
-        )
-        sampled = (
-            TraceFlags.SAMPLED
-            if result.decision is Decision.RECORD_AND_SAMPLE
-            else TraceFlags.DEFAULT
-        )
-        identity = SpanContext(
-            trace_id,
-            self._ids.generate_span_id(),
-            False,
-            TraceFlags(sampled | random),
-            result.trace_state,
-        )
-        if result.decision is Decision.DROP:
-            return NonRecordingSpan(identity)
-        if result.attributes != attributes:
-            attributes = dict(BoundedAttributes(None, result.attributes, immutable=False))
-        return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
-
-
-def _context_of(span: object) -> SpanContext | None:
-    # What is under OpenTelemetry's key need not be a span.
-    find = getattr(span, "get_span_context", None)
-    return None if find is None else find()
-
-
-def _without_destination(parent: SpanContext) -> SpanContext:
-    """The parent without the destination of its request, which is not that of its children."""
-    return SpanContext(
-        parent.trace_id,
-        parent.span_id,
-        False,
-        parent.trace_flags,
-        TraceState(list(parent.trace_state.items())),
-    )
-
-
-class SDKTracing:
-    """Spans of the SDK's own tracer, for providers and settings that a ``Binding`` leaves alone."""
-
-    idle = None
-
-    def __init__(self, tracer: trace.Tracer) -> None:
-        self._tracer = tracer
-
-    def unsampled(self, context: Context) -> Span | None:
-        """Left to the tracer."""
-        return None
-
-    def start(
-        self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None
-    ) -> Span:
-        """A started span."""
-        return start_span(self._tracer, name, attributes, context, origin)
-
-    def finish(self, span: Span, last: Attributes, ours: Callable[[], Attributes]) -> None:
-        """Set the last attributes and end the span."""
-        finish_span(span, last, ours)
-
-    def forget(self, span: Span, keys: tuple[str, ...]) -> None:
-        """Take attributes from an open span."""
-        forget(span, keys)
-
-
-def tracing_of(provider: trace.TracerProvider, version: str) -> Tracing:
-    """The fastest way to make spans of ``provider`` that is surely right."""
-    tracer = provider.get_tracer("cxtrace", version)
-    return Binding(tracer) if _is_understood(tracer) else SDKTracing(tracer)
-
-
-def _is_understood(tracer: trace.Tracer) -> TypeGuard[Tracer]:
-    if type(tracer) is not Tracer or _sdk_counts_spans():
-        return False
-    limits = getattr(tracer, "_span_limits", None)
-    if limits is None or limits.max_span_attribute_length is not None:
-        return False
-    most = limits.max_span_attributes
-    return most is None or most >= _FEWEST_ATTRIBUTES
-
-
-def _sdk_counts_spans() -> bool:
-    asked = os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "")
-    return asked.strip().lower() == "true"
-
-
-def _makes_random_ids(ids: IdGenerator) -> bool:
-    says = getattr(ids, "is_trace_id_random", None)
-    return says is not None and says()
-
-
-def _follows_local_parent(tracer: Tracer) -> bool:
-    sampler = tracer.sampler
-    if type(sampler) is DestinationSampler:
-        sampler = sampler.inner
-    # Only of this very class is the description known to say all.
-    if type(sampler) not in (ParentBased, ParentBasedTraceIdRatio):
-        return False
-    return sampler.get_description().endswith(
-        "localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}"
-    )
-
-
-def _always() -> bool:
-    return True

@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 
 import attrs
 
-from cxtrace import _map_dump, _map_find, _map_source
-from cxtrace._map_merge import merge
-from cxtrace._map_schema import SCHEMA, json_schema
+from cxtrace._map import dump as _map_dump
+from cxtrace._map import find as _map_find
+from cxtrace._map import source as _map_source
+from cxtrace._map.merge import merge
+from cxtrace._map.schema import SCHEMA, json_schema
 from cxtrace._model import Function, Journey, Place, Promise, Stage, Touchpoint
 from cxtrace.exceptions import MapError, Problem
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cxtrace import _map_find
 from cxtrace._code_check import compare
 from cxtrace._code_scan import scan
-from cxtrace._map_lint import Finding, lint
+from cxtrace._map import find as _map_find
+from cxtrace._map.lint import Finding, lint
 from cxtrace.exceptions import MapError
 from cxtrace.journey_map import JourneyMap
 

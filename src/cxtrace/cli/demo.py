@@ -400,15 +400,16 @@ class _Services:
             for name in ("payments", "storefront"):
                 self._wait(name, functools.partial(self._listens, name))
         except BaseException:
-            self._kill()
+            self._kill(*self._running)
             raise
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         try:
+            self._kill("customers")
             stubborn = next((name for name in _STOP_ORDER if not self._stops(name)), None)
         finally:
-            self._kill()
+            self._kill(*self._running)
         if stubborn is not None and error is None:
             raise self._failure(stubborn, "does not stop")
 
@@ -472,11 +473,11 @@ class _Services:
         rest = f"(all it said is in {self._path(name)})"
         return DemoError("\n".join([f"{name} {what}", *map(printable, lines), rest]))
 
-    def _kill(self) -> None:
-        for process in self._running.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    def _kill(self, *names: str) -> None:
+        for name in self._running.keys() & set(names):
+            if self._running[name].poll() is None:
+                self._running[name].kill()
+                self._running[name].wait()
 
 
 def _walks(services: _Services, began: float) -> list[Walk]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import attrs
 
-from cxtrace._map_place import BAD, At
-from cxtrace._map_shapes import Shape
-from cxtrace._map_text import key_text, literal, shown
+from cxtrace._map.place import BAD, At
+from cxtrace._map.shapes import Shape
+from cxtrace._map.text import key_text, literal, shown
 
 
 @attrs.frozen

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, get_args
 
-from cxtrace._map_place import At, is_name
-from cxtrace._map_schema import FILE
-from cxtrace._map_source import Source
-from cxtrace._map_tables import Found
-from cxtrace._map_text import shown
+from cxtrace._map.place import At, is_name
+from cxtrace._map.schema import FILE
+from cxtrace._map.source import Source
+from cxtrace._map.tables import Found
+from cxtrace._map.text import shown
 from cxtrace._model import Function, Journey, Place, Promise, Stage, TimeUnit, Touchpoint
 from cxtrace.exceptions import Problem
 

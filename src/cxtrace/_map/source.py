@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from cxtrace._map_text import shown
+from cxtrace._map.text import shown
 from cxtrace.exceptions import MapError, Problem
 
 if sys.version_info >= (3, 11):

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import attrs
 
-from cxtrace._map_source import KeyPath, Source
-from cxtrace._map_text import choices, guess, key_text
+from cxtrace._map.source import KeyPath, Source
+from cxtrace._map.text import choices, guess, key_text
 from cxtrace._model import Place
 from cxtrace.exceptions import Problem
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from cxtrace._map_text import shown
+from cxtrace._map.text import shown
 from cxtrace._project import tool_table
 from cxtrace.exceptions import ConfigurationError, MapError, Problem
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from cxtrace._map_text import key_text, literal
+from cxtrace._map.text import key_text, literal
 
 
 def thaw(value: Any) -> Any:

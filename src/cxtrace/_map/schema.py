@@ -5,10 +5,10 @@ from typing import Any, Final, get_args
 import attrs
 
 from cxtrace import attributes as names
-from cxtrace._map_place import At
-from cxtrace._map_shapes import Name, Number, Objective, OneOf, Setting, Text, Weight, Whole
-from cxtrace._map_tables import Key, Many, Record, Records, Table
-from cxtrace._map_text import literal, shown
+from cxtrace._map.place import At
+from cxtrace._map.shapes import Name, Number, Objective, OneOf, Setting, Text, Weight, Whole
+from cxtrace._map.tables import Key, Many, Record, Records, Table
+from cxtrace._map.text import literal, shown
 from cxtrace._model import Importance, PromiseMetric, PromiseOp
 
 SCHEMA: Final = "cxtrace.map/1"

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from cxtrace._map_place import BAD, LONGEST_NAME, NAME, At, is_name
-from cxtrace._map_text import finite, literal, shown
+from cxtrace._map.place import BAD, LONGEST_NAME, NAME, At, is_name
+from cxtrace._map.text import finite, literal, shown
 
 LONGEST_TEXT: Final = 1000
 LARGEST_WHOLE: Final = 1_000_000
