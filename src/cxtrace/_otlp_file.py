@@ -45,6 +45,7 @@ class FileSpanExporter(SpanExporter):
         if not os.fspath(path):
             msg = "a file exporter needs a path, as in file:spans.jsonl"
             raise ConfigurationError(msg)
+        _load_encoder()  # now, since a fork in the midst of a later import would leave half of it
         self._path = Path(path).expanduser().absolute()
         self._open = True
         self._warned = False
@@ -104,13 +105,18 @@ def _is_torn(descriptor: int) -> bool:
     return os.read(descriptor, 1) != b"\n"
 
 
-def _otlp_json(spans: Sequence[ReadableSpan]) -> bytes:
+def _load_encoder() -> tuple[Callable[..., Any], Callable[..., Any]]:
     from google.protobuf.json_format import (  # type: ignore[import-untyped,unused-ignore]
         MessageToDict,
     )
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-    message = MessageToDict(encode_spans(spans), use_integers_for_enums=True)
+    return encode_spans, MessageToDict
+
+
+def _otlp_json(spans: Sequence[ReadableSpan]) -> bytes:
+    encode, to_dict = _load_encoder()
+    message = to_dict(encode(spans), use_integers_for_enums=True)
     for _, span in _spans_of(message):
         for item in (span, *span.get("links", ())):
             # OTLP's JSON departs from protobuf's in one point: identifiers are hex, not base64.

@@ -127,7 +127,28 @@ def _generator(fn: Any, open_block: Open) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         body = fn(*args, **kwargs)
         context = open_block()
-        return (yield from body if context is None else _drive(body, context))
+        steps = _NO_STEPS if context is None else _Steps(context)
+        step, value = body.send, None
+        while True:
+            try:
+                item = steps.run(step, value)
+            except StopIteration as stop:
+                steps.end(None)
+                return stop.value
+            except BaseException as error:
+                value = None  # the error refers to this frame: no cycle
+                steps.end(error)
+                raise
+            try:
+                value = yield item
+                step = body.send
+            except GeneratorExit as error:
+                returned = steps.closing(body.close, error)
+                if returned is not None:
+                    return returned
+                raise
+            except BaseException as error:  # noqa: BLE001  it belongs to the body, whatever it is
+                step, value = body.throw, error
 
     if _is_iterable_coroutine(getattr(_body_of(fn), "__code__", None)):
         return types.coroutine(wrapper)
@@ -136,31 +157,6 @@ def _generator(fn: Any, open_block: Open) -> Callable[..., Any]:
 
 def _is_iterable_coroutine(code: types.CodeType | None) -> bool:
     return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
-
-
-def _drive(body: Generator[Any, Any, Any], context: Context) -> Generator[Any, Any, Any]:
-    steps = _Steps(context)
-    step, value = body.send, None
-    while True:
-        try:
-            item = steps.run(step, value)
-        except StopIteration as stop:
-            steps.end(None)
-            return stop.value
-        except BaseException as error:
-            value = None  # the error refers to this frame: no cycle
-            steps.end(error)
-            raise
-        try:
-            value = yield item
-            step = body.send
-        except GeneratorExit as error:
-            returned = steps.closing(body.close, error)
-            if returned is not None:
-                return returned
-            raise
-        except BaseException as error:  # noqa: BLE001  it belongs to the body, whatever it is
-            step, value = body.throw, error
 
 
 def _async_generator(fn: Any, open_block: Open) -> Callable[..., Any]:
@@ -256,11 +252,17 @@ class _Steps:
 class _NoSteps:
     """Steps of a generator for which no block was opened: straight through."""
 
+    def run(self, step: Callable[..., Any], *value: Any) -> Any:
+        return step(*value)
+
     def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
         return step(*value)
 
     def end(self, error: BaseException | None) -> None:
         pass
+
+    def closing(self, close_body: Callable[[], Any], exit_: GeneratorExit) -> Any:
+        return close_body()
 
     async def closing_async(self, close_body: Callable[[], Any], exit_: GeneratorExit) -> None:
         await close_body()
