@@ -243,7 +243,7 @@ def test_customer_of_whom_nothing_is_known(cx):
 @pytest.mark.parametrize("argument", ["kind", "consent", "segment"])
 @pytest.mark.parametrize("value", ["wrong\n", 5, ["x"], {}, b"x"])
 def test_wrong_word_about_a_customer(cx, caplog, argument, value):
-    """A wrong word is counted and warned about once; the block still is about that customer."""
+    """A wrong word is counted and warned about once; a consent that is none is no consent."""
     with customer("A"):
         for _ in range(2):
             with customer("B", **{argument: value}), touchpoint("b"):
@@ -251,8 +251,9 @@ def test_wrong_word_about_a_customer(cx, caplog, argument, value):
         identify("B", **{argument: value})
 
     (tags, _) = (span.attributes for span in cx.spans)
-    assert tags.get(PSEUDONYM) in (None, cx.pseudonym("B"))
-    assert tags["cx.consent.state"] == "unknown"
+    refused = argument == "consent"
+    assert tags.get(PSEUDONYM) == (None if refused else cx.pseudonym("B"))
+    assert tags["cx.consent.state"] == ("denied" if refused else "unknown")
     assert {"cx.customer.kind", "cx.customer.segment"}.isdisjoint(tags)
     assert counts()[f"refused.{argument}"] == 3
     assert len(warnings(caplog)) == 1

@@ -4,7 +4,7 @@ import logging
 import threading
 
 _logger = logging.getLogger("cxtrace")
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finaliser or a signal handler may count while we do
 _counts: dict[str, int] = {}
 _said: set[str] = set()
 
@@ -69,5 +69,5 @@ def reset() -> None:
 def after_fork() -> None:
     """Start a child with a lock of its own: the parent may have held this one."""
     global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     reset()

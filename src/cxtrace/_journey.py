@@ -132,7 +132,7 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
         segment: A customer segment of your organisation, such as ``smb``.
         consent: ``granted``, ``denied``, ``withdrawn``, ``not_required`` or ``unknown``; by
             default what the enclosing block says. Under ``denied`` and ``withdrawn`` neither the
-            pseudonym nor the journey's id is sent.
+            pseudonym nor the journey's id is sent; a word that is none of these is a ``denied``.
 
     Raises:
         TypeError: What is decorated is not a function.
@@ -164,7 +164,10 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
             _guard.swallow("customer", error)
             return None
 
-    def _enter(self) -> Context:
+    def _enter(self) -> Context | None:
+        idle = _runtime.current.tracing.idle
+        if idle is not None and idle():
+            return None
         context = get_current()
         cx = cx_of(context) or outermost(context)
         found = _identity(self._id, self._kind, self._segment, self._consent, cx.identity)
@@ -199,6 +202,9 @@ def identify(
         consent: As for ``customer``.
     """
     try:
+        idle = _runtime.current.tracing.idle
+        if idle is not None and idle():
+            return
         context = get_current()
         cx = cx_of(context)
         if cx is None:
@@ -244,7 +250,7 @@ def _identity(
     consent: Consent | None,
     outer: Identity,
 ) -> Identity:
-    state = _one_of(consent, _CONSENTS, "consent") or outer.consent
+    state = _consent(consent, outer)
     linkable = _runtime.is_linkable(state)
     pseudonym = key_id = None
     if linkable and customer_id is not None and _usable(customer_id):
@@ -257,6 +263,13 @@ def _identity(
         segment=_checked_segment(segment),
         linkable=linkable,
     )
+
+
+def _consent(given: Consent | None, outer: Identity) -> Consent:
+    if given is None:
+        return outer.consent
+    # What cannot be understood is not a yes.
+    return _one_of(given, _CONSENTS, "consent") or "denied"
 
 
 def _pseudonym(customer_id: CustomerId) -> tuple[str | None, str | None]:

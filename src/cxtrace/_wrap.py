@@ -9,6 +9,7 @@ import inspect
 import sys
 import types
 import weakref
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
@@ -334,11 +335,11 @@ class Noun(Generic[B]):
         self._entered: dict[int, Context] = {}
         self._idle = 0
 
-    def _open(self) -> Context | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self) -> Context | None: ...
 
-    def _handle(self, context: Context | None) -> B:
-        raise NotImplementedError
+    @abstractmethod
+    def _handle(self, context: Context | None) -> B: ...
 
     def __call__(self, fn: F) -> F:
         """Decorate a function, coroutine, generator, async generator or method."""
