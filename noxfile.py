@@ -19,6 +19,10 @@ DIST = ROOT / "dist"
 MEASUREMENTS = ROOT / ".nox" / "coverage-data"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 EXTRAS = "demo,structlog"
+ELSEWHERE = ["backends", "test_docs.py", "test_typing.py"]
+"""Tests that have a session of their own."""
+WHOLE_PROGRAMS = ["test_benchmarks.py", "test_demo.py", "test_examples.py"]
+"""Tests that start whole programs and take long: on the newest Python only."""
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -71,10 +75,10 @@ def wheel_and(session: nox.Session, *requirements: str) -> None:
     session.install(f"cxtrace[{EXTRAS}] @ {built.as_uri()}", *requirements)
 
 
-def plain_suite(session: nox.Session, *command: str) -> None:
-    """Run every test that needs no backend against the installed wheel."""
-    arguments = session.posargs or ["tests"]
-    session.run(*command, "-m", "pytest", "--ignore=tests/backends", *arguments, env=clean())
+def plain_suite(session: nox.Session, *command: str, but: list[str] = ELSEWHERE) -> None:
+    """Run the tests that have no session of their own against the installed wheel."""
+    arguments = session.posargs or ["tests", *(f"--ignore=tests/{name}" for name in but)]
+    session.run(*command, "-m", "pytest", "--hypothesis-profile=ci", *arguments, env=clean())
 
 
 def clean() -> dict[str, str | None]:
@@ -97,12 +101,12 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the plain suite against the wheel, with src/ on nobody's path."""
     wheel_and(session, *group("test"))
-    measure = []
-    if session.python == MEASURED:
-        shutil.rmtree(MEASUREMENTS, ignore_errors=True)
-        MEASUREMENTS.mkdir(parents=True)
-        measure = ["-m", "coverage", "run"]
-    plain_suite(session, "python", *measure)
+    if session.python != MEASURED:
+        plain_suite(session, "python", but=ELSEWHERE + WHOLE_PROGRAMS)
+        return
+    shutil.rmtree(MEASUREMENTS, ignore_errors=True)
+    MEASUREMENTS.mkdir(parents=True)
+    plain_suite(session, "python", "-m", "coverage", "run")
 
 
 @nox.session(python=PRESENT[0], requires=["wheel"])
@@ -110,7 +114,7 @@ def lowest(session: nox.Session) -> None:
     """Run the plain suite with the lowest version of everything that cxtrace depends on."""
     pins = [dependency.replace(">=", "==") for dependency in PROJECT["project"]["dependencies"]]
     wheel_and(session, *pins, *group("test"))
-    plain_suite(session, "python")
+    plain_suite(session, "python", but=ELSEWHERE + WHOLE_PROGRAMS)
 
 
 @nox.session(requires=[f"tests-{MEASURED}"])

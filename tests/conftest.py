@@ -1,5 +1,6 @@
 """What all tests share: cxtrace over a tracer provider that nobody else sees."""
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,15 @@ class Capture:
     def pseudonym(self, customer: str | int) -> str:
         """What is sent in place of the customer's id."""
         return _runtime.pseudonymiser().pseudonym(customer)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_heap() -> Iterator[None]:
+    """Leave what pytest itself holds out of every collection that a test asks for."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -24,6 +24,10 @@ import pytest
 from cxtrace import cli
 from cxtrace._tree import RecordedSpan
 from cxtrace.cli import demo
+from cxtrace.cli._demo import checks as demo_checks
+from cxtrace.cli._demo import reading, services, walking
+from cxtrace.cli._demo import shop as demo_shop
+from cxtrace.cli._demo.facts import DemoError, Walk
 from cxtrace.exporters import read_spans
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser, Key
@@ -284,7 +288,7 @@ def test_nothing_personal_is_recorded(run: Run, text: str) -> None:
 def test_the_summary_counts_by_stage(run: Run) -> None:
     """JSON has, for each stage and touchpoint of the map, count, outcomes and median duration."""
     stages = {stage["name"]: stage for stage in run.summary["stages"]}
-    shop = demo.find_shop()
+    shop = demo_shop.find_shop()
     assert shop is not None
     assert list(stages) == list(JourneyMap.load(shop.journey_map).stages)
     purchase = stages["purchase"]
@@ -403,7 +407,7 @@ def test_missing_extras_are_named_with_the_command_that_installs_them(
 ) -> None:
     """Without its extras the demo says which pip command brings them, and exits with 2."""
     monkeypatch.setitem(demo._NEEDED, "no_such_module.at_all", "no-such-package")
-    installed = demo.Shop("cxtrace._shop", Path("_shop"), Path("journeys.toml"))
+    installed = demo_shop.Shop("cxtrace._shop", Path("_shop"), Path("journeys.toml"))
     checkout = attrs.evolve(installed, search_path=Path("/clone/examples"))
     monkeypatch.setattr(demo, "find_shop", lambda: checkout)
     assert "no-such-package missing; run: pip install '/clone[demo]'" in refused(capsys)
@@ -444,7 +448,7 @@ def test_an_endpoint_that_nobody_listens_on_is_found_before_the_run(
 ) -> None:
     """The demo tells how to start a Jaeger instead of sending to nobody."""
     requires_the_extras()
-    (port,) = demo._free_ports(1)
+    (port,) = demo_shop._free_ports(1)
     said = refused(capsys, "--otlp", f"http://127.0.0.1:{port}")
     assert f"nothing takes OTLP at http://127.0.0.1:{port}" in said
     assert "docker run" in said
@@ -472,12 +476,12 @@ def broken(
 ) -> str:
     """What is said of a run in which other code stands in for some of the services."""
     requires_the_extras()
-    genuine = demo._Services.command
+    genuine = services.Services.command
 
     def command(self: Any, name: str) -> list[str]:
         return [sys.executable, "-c", code[name]] if name in code else genuine(self, name)
 
-    monkeypatch.setattr(demo._Services, "command", command)
+    monkeypatch.setattr(services.Services, "command", command)
     assert cli.main(["demo", "--keep", str(folder)]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -498,7 +502,7 @@ def test_a_service_that_does_not_start_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A service that never listens ends the demo after a while."""
-    monkeypatch.setattr(demo, "_START_SECONDS", 3.0)
+    monkeypatch.setattr(services, "_START_SECONDS", 3.0)
     sleep = "import time; time.sleep(60)"
     said = broken(monkeypatch, capsys, tmp_path, payments=sleep)
     assert "payments does not start" in said
@@ -509,11 +513,11 @@ def test_a_service_that_does_not_stop_is_killed(
 ) -> None:
     """A service that ignores being told to stop is killed, and the demo says so."""
 
-    def nobody(services: demo._Services) -> Generator[demo.Walk, None, None]:
+    def nobody(services: services.Services) -> Generator[Walk, None, None]:
         yield from ()
 
-    monkeypatch.setattr(demo, "_STOP_SECONDS", 0.5)
-    monkeypatch.setattr(demo, "_customers", nobody)
+    monkeypatch.setattr(services, "_STOP_SECONDS", 0.5)
+    monkeypatch.setattr(walking, "_customers", nobody)
     said = broken(monkeypatch, capsys, tmp_path, fulfilment=STUBBORN)
     assert "fulfilment does not stop" in said
 
@@ -523,12 +527,12 @@ def test_what_went_wrong_first_is_what_is_told(
 ) -> None:
     """A service that does not stop, after something else went wrong, is killed without a word."""
 
-    def nobody(services: demo._Services) -> Generator[demo.Walk, None, None]:
-        raise demo.DemoError("it rains")
+    def nobody(services: services.Services) -> Generator[Walk, None, None]:
+        raise DemoError("it rains")
         yield
 
-    monkeypatch.setattr(demo, "_STOP_SECONDS", 0.5)
-    monkeypatch.setattr(demo, "_customers", nobody)
+    monkeypatch.setattr(services, "_STOP_SECONDS", 0.5)
+    monkeypatch.setattr(walking, "_customers", nobody)
     said = broken(monkeypatch, capsys, tmp_path, fulfilment=STUBBORN)
     assert said.endswith("cxtrace demo: it rains\n")
 
@@ -537,7 +541,7 @@ def test_customers_who_do_not_come_back_fail_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Customers who hang in the shop are not waited for for ever, nor passed over."""
-    monkeypatch.setattr(demo, "_WALK_SECONDS", 0.3)
+    monkeypatch.setattr(walking, "_WALK_SECONDS", 0.3)
     said = broken(monkeypatch, capsys, tmp_path, customers="import time; time.sleep(60)")
     assert "customers stayed away, or longer than 0 s" in said
 
@@ -547,7 +551,7 @@ def test_a_shop_that_records_nothing_is_a_failure(
 ) -> None:
     """No file of spans means that the demo failed."""
     requires_the_extras()
-    monkeypatch.setattr(demo, "_walks", lambda services, began: [])
+    monkeypatch.setattr(demo, "let_customers_in", lambda services, began: [])
     assert cli.main(["demo", "--keep", str(tmp_path)]) == 1
     assert "have written no spans" in capsys.readouterr().err
 
@@ -556,16 +560,18 @@ def test_a_customer_who_is_turned_away_fails_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What went wrong for a customer is reported, and the exit code is 1."""
-    monkeypatch.setattr(demo, "_WALK_SECONDS", 30.0)
+    monkeypatch.setattr(walking, "_WALK_SECONDS", 30.0)
     requires_the_extras()
-    person = dict.fromkeys(demo._PERSONAL, "") | {"name": "Zoe"}
+    person = dict.fromkeys(demo_checks._PERSONAL, "") | {"name": "Zoe"}
     walk = json.dumps({"person": person, "journey": "first_order", "id": "", "error": "no door"})
-    genuine = demo._Services.command
+    genuine = services.Services.command
     code = [sys.executable, "-c", f"print('''{walk}''')"]
     monkeypatch.setattr(
-        demo._Services, "command", lambda s, name: code if name == "customers" else genuine(s, name)
+        services.Services,
+        "command",
+        lambda s, name: code if name == "customers" else genuine(s, name),
     )
-    monkeypatch.setattr(demo, "_read_file", lambda file: ((), b""))
+    monkeypatch.setattr(demo, "read_file", lambda file: ((), b""))
     assert cli.main(["demo", "--keep", str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert "Zoe    first_order   no door" in printed.err
@@ -577,7 +583,7 @@ def test_a_customer_who_is_turned_away_fails_the_demo(
 # The checks find what they look for
 
 PERSON = {"id": "cust-0042", "email": "a.b@c.d", "address": "", "card": "4000 0000", "letter": ""}
-WALK = demo.Walk({"name": "Ann", **PERSON}, "first_order", "J1")
+WALK = Walk({"name": "Ann", **PERSON}, "first_order", "J1")
 
 
 def span(**changes: Any) -> RecordedSpan:
@@ -591,7 +597,7 @@ def span(**changes: Any) -> RecordedSpan:
 
 def checks(*spans: RecordedSpan, raw: bytes = b"nothing") -> list[bool]:
     """Which of the four checks of spans pass: services, tags, login, privacy."""
-    found = demo._check_spans([WALK], spans, raw, HmacPseudonymiser(Key(KEY.encode())))
+    found = demo_checks.check_spans([WALK], spans, raw, HmacPseudonymiser(Key(KEY.encode())))
     return [check.passed for check in found]
 
 
@@ -642,8 +648,8 @@ def test_what_cannot_be_read_back_is_not_claimed(
     """Where no Jaeger answers, the demo says that it sent, and how to look."""
     requires_the_extras()
     walk = attrs.evolve(WALK, story="bought")
-    monkeypatch.setattr(demo, "_walks", lambda services, began: [walk])
-    (nobody,) = demo._free_ports(1)
+    monkeypatch.setattr(demo, "let_customers_in", lambda services, began: [walk])
+    (nobody,) = demo_shop._free_ports(1)
     ui = f"http://127.0.0.1:{nobody}"
     url = f"http://127.0.0.1:{listener}"
     arguments = ["demo", "--otlp", url, "--jaeger-ui", f"{ui}/", "--keep", str(tmp_path)]
@@ -662,7 +668,7 @@ def test_what_cannot_be_read_back_is_not_claimed(
 
 @pytest.mark.parametrize("walks", [[], [WALK]])
 def test_what_is_read_back_is_looked_at(
-    walks: list[demo.Walk],
+    walks: list[Walk],
     listener: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -670,14 +676,14 @@ def test_what_is_read_back_is_looked_at(
 ) -> None:
     """Where Jaeger answers, and lacks something, the demo fails and says what it is."""
     requires_the_extras()
-    monkeypatch.setattr(demo, "_walks", lambda services, began: walks)
-    monkeypatch.setattr(demo, "_read_jaeger", lambda ui, walks: ([span()], b"{}"))
+    monkeypatch.setattr(demo, "let_customers_in", lambda services, began: walks)
+    monkeypatch.setattr(demo, "read_jaeger", lambda ui, walks: ([span()], b"{}"))
     url = f"http://127.0.0.1:{listener}"
     assert cli.main(["demo", "--otlp", url, "--keep", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert "does not answer" not in out
     assert "✗ a visitor who logged in halfway" in out
-    assert (f"http://127.0.0.1:16686/search?{demo._query('J1')}" in out) == bool(walks)
+    assert (f"http://127.0.0.1:16686/search?{reading._query('J1')}" in out) == bool(walks)
 
 
 def test_jaeger_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -696,7 +702,7 @@ def test_jaeger_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert demo._ask(f"http://127.0.0.1:{server.server_port}/api") == b"it is I"
+        assert reading._ask(f"http://127.0.0.1:{server.server_port}/api") == b"it is I"
         thread.join()
 
 
@@ -716,10 +722,12 @@ def test_the_port_tells_the_protocol(
     """4318 means HTTP and any other port gRPC, unless --protocol says otherwise."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "a=b")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://elsewhere")
-    shop = demo.find_shop()
+    shop = demo_shop.find_shop()
     assert shop is not None
     arguments = argparse.Namespace(otlp=given[0], protocol=given[1])
-    environment = demo._environment(arguments, attrs.evolve(shop, search_path=None), None, KEY)
+    environment = demo_shop.environment_for(
+        arguments, attrs.evolve(shop, search_path=None), None, KEY
+    )
     assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == given[0]
     assert environment["OTEL_EXPORTER_OTLP_PROTOCOL"] == protocol
     assert environment["CXTRACE_EXPORTER"] == "otlp"
@@ -731,7 +739,7 @@ def test_jaeger_is_looked_for_beside_the_endpoint() -> None:
     """Without --jaeger-ui it is port 16686 of the endpoint's host."""
 
     def ui(otlp: str) -> str | None:
-        return demo._jaeger_ui(argparse.Namespace(otlp=otlp, jaeger_ui=None))
+        return reading.jaeger_ui(argparse.Namespace(otlp=otlp, jaeger_ui=None))
 
     assert ui("http://jaeger:4317") == "http://jaeger:16686"
     assert ui("http://[::1]:4317") == "http://[::1]:16686"
@@ -761,8 +769,8 @@ def test_spans_are_read_back_until_no_more_arrive(monkeypatch: pytest.MonkeyPatc
         return json.dumps({"data": [{"spans": spans, "processes": processes}]}).encode()
 
     answers = [answer("storefront"), *[answer("storefront", "payments", "fulfilment")] * 2]
-    monkeypatch.setattr(demo, "_ask", lambda url: answers.pop(0))
-    spans, raw = demo._read_jaeger("http://j", [WALK])
+    monkeypatch.setattr(reading, "_ask", lambda url: answers.pop(0))
+    spans, raw = reading.read_jaeger("http://j", [WALK])
     assert spans is not None
     assert [s.service_name for s in spans] == ["storefront", "payments", "fulfilment"]
     assert [s.parent_id for s in spans] == [None, "root", "root"]
@@ -774,9 +782,9 @@ def test_spans_are_read_back_until_no_more_arrive(monkeypatch: pytest.MonkeyPatc
 
 def test_waiting_for_spans_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has not arrived after a while is missing."""
-    monkeypatch.setattr(demo, "_READ_SECONDS", 0.0)
-    monkeypatch.setattr(demo, "_ask", lambda url: b'{"data": []}')
-    assert demo._read_jaeger("http://j", [WALK]) == ([], b'{"data": []}')
+    monkeypatch.setattr(reading, "_READ_SECONDS", 0.0)
+    monkeypatch.setattr(reading, "_ask", lambda url: b'{"data": []}')
+    assert reading.read_jaeger("http://j", [WALK]) == ([], b'{"data": []}')
 
 
 # Where the shop is
@@ -784,7 +792,7 @@ def test_waiting_for_spans_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_shop_is_found_with_its_map() -> None:
     """In a wheel and in a checkout the demo finds the shop's code and its map."""
-    shop = demo.find_shop()
+    shop = demo_shop.find_shop()
     assert shop is not None
     assert (shop.code / "storefront.py").is_file()
     assert shop.journey_map.name == "journeys.toml"
@@ -794,5 +802,5 @@ def test_an_installation_without_any_shop_finds_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where neither the wheel nor a checkout has the shop, none is found."""
-    monkeypatch.setattr(demo, "__file__", str(tmp_path / "a" / "b" / "cli" / "demo.py"))
-    assert demo.find_shop() is None
+    monkeypatch.setattr(demo_shop, "__file__", str(tmp_path / "a/b/cli/_demo/shop.py"))
+    assert demo_shop.find_shop() is None

@@ -32,7 +32,11 @@ LAYERS = (
     # assembly
     "_settings _config diagnostics testing",
     # edges
-    "_code_scan _code_check platform platform.mermaid cli cli._drawing cli.check cli.map cli.demo",
+    """
+    _code_scan _code_check platform platform.mermaid cli cli._drawing cli.check cli.map cli.demo
+    cli._demo cli._demo.facts cli._demo.shop cli._demo.services cli._demo.walking
+    cli._demo.reading cli._demo.checks cli._demo.summary cli._demo.report
+    """,
 )
 """Who may import whom: only what stands in the same line or above. A new module gets its place."""
 
