@@ -27,7 +27,8 @@ from cxtrace.cli import demo
 from cxtrace.cli._demo import checks as demo_checks
 from cxtrace.cli._demo import reading, services, walking
 from cxtrace.cli._demo import shop as demo_shop
-from cxtrace.cli._demo.facts import DemoError, Walk
+from cxtrace.cli._demo.facts import DemoError, Found, Walk
+from cxtrace.cli._demo.report import report
 from cxtrace.exporters import read_spans
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser, Key
@@ -611,6 +612,30 @@ def test_the_checks_find_what_is_missing() -> None:
     assert checks(*good, span(kind="CLIENT", attributes={})) == [True, False, True, True]
     assert checks(*good, span(attributes=login)) == [True, True, False, True]
     assert checks(raw=b"") == [False, False, False, False]
+
+
+def test_a_login_without_anything_is_found() -> None:
+    """A login whose root span has neither journey nor pseudonym fails its check, and says so."""
+    bare = span(attributes={"cx.touchpoint.name": "account.login"})
+    assert checks(bare)[2] is False
+
+
+def drawn(tmp_path: Path, *spans: RecordedSpan) -> str:
+    """What is printed of a run in which these spans were recorded."""
+    shop = demo_shop.find_shop()
+    assert shop is not None
+    journey_map = JourneyMap.load(shop.journey_map)
+    found = Found(journey_map, [WALK], spans, (), 1.0, tmp_path, None, "http://c:4317", None)
+    return "\n".join(report(found))
+
+
+def test_a_journey_is_drawn_whatever_is_missing(tmp_path: Path) -> None:
+    """Spans without a journey's name, or of connections alone, are no reason to stop printing."""
+    nameless = span(attributes={"cx.journey.id": "J1"})
+    assert "? J1" in drawn(tmp_path, nameless)
+    assert "not shown" not in drawn(tmp_path, nameless)
+    assert "1 spans named connect are not shown" in drawn(tmp_path, nameless, span(name="connect"))
+    assert "One journey" not in drawn(tmp_path, span(name="connect"))
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])

@@ -82,9 +82,9 @@ def _check_login(
         if span.parent_id is None and span.attributes.get(names.TOUCHPOINT_NAME) == "account.login"
     ]
     wrong = [
-        str(root[names.JOURNEY_ID])
+        str(root.get(names.JOURNEY_ID))
         for root in roots
-        if root.get(names.CUSTOMER_PSEUDONYM) != customer_of.get(root.get(names.JOURNEY_ID, ""))
+        if root.get(names.CUSTOMER_PSEUDONYM, "") != customer_of.get(root.get(names.JOURNEY_ID, ""))
     ]
     return Check(
         "a visitor who logged in halfway is a customer on the request's root span",

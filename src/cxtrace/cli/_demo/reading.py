@@ -5,6 +5,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -51,7 +52,7 @@ def read_jaeger(ui: str, walks: Sequence[Walk]) -> tuple[Sequence[RecordedSpan] 
         try:
             answers = [_ask(f"{ui}/api/traces?{_query(walk.id)}") for walk in walks]
             found = [_from_jaeger(json.loads(answer)) for answer in answers]
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, HTTPException, ValueError, LookupError, TypeError):
             return None, b""
         spans = {span.span_id: span for spans in found for span in spans}
         complete = all(len(services_of(spans_of)) == len(SERVICES) for spans_of in found)

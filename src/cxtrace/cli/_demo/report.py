@@ -57,9 +57,9 @@ def _tree(
     """The journey that went furthest, as one tree."""
     longest = _longest(walks, spans)
     journey = [] if longest is None else of_journey(spans, longest)
-    if not journey:
-        return
     drawn = [span for span in journey if span.name != "connect"]
+    if not drawn:
+        return
     roots = sum(span.parent_id is None for span in drawn)
     services = ", ".join(services_of(journey))
     yield ""
@@ -73,7 +73,8 @@ def _tree(
     )
     # The first line names a trace, and here are many.
     yield from text.splitlines()[1:]
-    yield on.paint(f"{len(journey) - len(drawn)} spans named connect are not shown", "dim")
+    if len(drawn) < len(journey):
+        yield on.paint(f"{len(journey) - len(drawn)} spans named connect are not shown", "dim")
 
 
 def _known_as(journey: Iterable[RecordedSpan], on: _drawing.Paper) -> Iterator[str]:
@@ -89,10 +90,11 @@ def _known_as(journey: Iterable[RecordedSpan], on: _drawing.Paper) -> Iterator[s
 
 def _as_one_trace(spans: Sequence[RecordedSpan]) -> list[RecordedSpan]:
     first = min(spans, key=lambda span: span.start_ns)
+    tags = first.attributes
     journey = RecordedSpan(
         trace_id="",
         span_id="journey",
-        name=f"{first.attributes[names.JOURNEY_NAME]} {first.attributes[names.JOURNEY_ID]}",
+        name=f"{tags.get(names.JOURNEY_NAME, '?')} {tags.get(names.JOURNEY_ID, '?')}",
         start_ns=first.start_ns,
         end_ns=max(span.end_ns for span in spans),
         service_name=first.service_name,
