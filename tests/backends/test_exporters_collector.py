@@ -63,6 +63,6 @@ def test_otlp_to_collector(collector: Collector, protocol: str) -> None:
     assert span["attributes"] == ATTRIBUTES
 
 
-def _at_least(collector: Collector, service: str, number: int) -> list[Any] | None:
+def _at_least(collector: Collector, service: str, number: int) -> list[Any]:
     spans = collector.spans(service)
-    return spans if len(spans) >= number else None
+    return spans if len(spans) >= number else []
