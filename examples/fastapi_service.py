@@ -1,29 +1,63 @@
-"""A FastAPI service with a touchpoint per route. Needs the packages of ``cxtrace[demo]``."""
+"""A FastAPI service whose journeys last for several requests. Needs ``cxtrace[demo]``."""
 
-import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 
-import httpx
-from fastapi import Depends, FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 import cxtrace
 from cxtrace import journey, touchpoint
 
-app = FastAPI()
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml")
+    yield
+    cxtrace.shutdown()  # a server that is told to stop runs no exit handlers
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.middleware("http")
+async def keep_journey(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    with journey("first_order", id=request.cookies.get("journey")) as walk:
+        response = await call_next(request)
+    response.set_cookie("journey", walk.id, httponly=True, samesite="lax")
+    return response
+
+
+FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"])
 
 
 def signed_in() -> str:
-    """A dependency: FastAPI runs it in a thread, in a copied context."""
+    """FastAPI runs this in a thread, in a copied context; the request's spans learn it all the
+    same."""
     cxtrace.identify("cust-42", consent="granted")
     return "cust-42"
 
 
+@app.get("/cart")
+@touchpoint("cart.view")
+def view_cart() -> list[str]:
+    return ["Rain coat"]
+
+
+@touchpoint("order.confirm", channel="email")
+def send_mail() -> None:
+    """Runs after the response has been sent."""
+
+
 @app.post("/pay")
-@journey("first_order")
 @touchpoint("checkout.pay")
-async def pay(account: str = Depends(signed_in)) -> dict[str, str]:
+async def pay(later: BackgroundTasks, account: str = Depends(signed_in)) -> dict[str, str]:
+    later.add_task(send_mail)
     return {"paid by": account}
 
 
@@ -38,14 +72,9 @@ def invoice() -> StreamingResponse:
     return StreamingResponse(pages())
 
 
-async def main() -> None:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
-        print((await client.post("/pay")).json())
-        print((await client.get("/invoice")).text)
-
-
 if __name__ == "__main__":
-    cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml", exporter="console")
-    FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"])
-    asyncio.run(main())
+    os.environ.setdefault("CXTRACE_EXPORTER", "console")
+    with TestClient(app) as browser:
+        print(browser.get("/cart").json())
+        print(browser.post("/pay").json())
+        print(browser.get("/invoice").text)

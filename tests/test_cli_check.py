@@ -1,8 +1,10 @@
 """``cxtrace check`` and the dispatcher that runs it."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from cxtrace._map import find as _map_find
 from cxtrace._map.lint import lint
 from cxtrace.cli import COMMANDS, main
+from cxtrace.cli.check import RULES
 from cxtrace.journey_map import JourneyMap
 
 ROOT = Path(__file__).parent.parent
@@ -87,11 +90,42 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         ["maps/m.toml", "src/shop.py"],
         ["maps", "src"],
         ["maps/m.toml", "maps/m.toml", "src"],
+        ["src", "maps/m.toml"],
     ],
 )
 def test_a_map_and_code_that_agree_pass(run: Run, arguments: list[str]) -> None:
-    """Files and directories, one map file or many, with and without code."""
-    assert run("check", *arguments) == (0, ["nothing found"], "")
+    """Files and directories, one map file or many, in any order; what was looked at is said."""
+    with_code = any("src" in argument for argument in arguments)
+    where = " and 1 file of code" if with_code else "; no code was named, so none was checked"
+    assert run("check", *arguments) == (0, [f"nothing found in the map{where}"], "")
+
+
+def test_a_directory_may_hold_both(run: Run, shop: Path) -> None:
+    """Where map and code lie in one directory, both are checked."""
+    (shop / "journeys.toml").write_text(MAP, encoding="utf-8")
+    (shop / "src" / "more.py").write_text('import cxtrace\ncxtrace.touchpoint("x")\n')
+    code, out, _ = run("check", ".")
+
+    assert code == 1
+    assert out[-1] == "1 error in the map and 2 files of code"
+
+
+def test_an_unknown_rule_is_wrong_use(run: Run) -> None:
+    """A typing mistake in a rule's name must not pass for a rule that is ignored."""
+    code, out, err = run("check", "--ignore", "not-emited", "maps")
+
+    assert (code, out) == (2, [])
+    assert err.startswith("cxtrace check: 'not-emited' is not a rule; the rules are map, ")
+
+
+@pytest.mark.parametrize("module", ["_code_check", "_map.lint"])
+def test_every_rule_can_be_ignored(module: str) -> None:
+    """The rules that can be ignored are those that findings are made with."""
+    source = Path(import_module(f"cxtrace.{module}").__file__ or "").read_text(encoding="utf-8")
+    made = set(re.findall(r'"([a-z]+-[a-z-]+)"', source))
+
+    assert made
+    assert made <= set(RULES)
 
 
 def test_the_map_may_be_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +167,7 @@ def test_mistakes_in_the_map_fail(run: Run, change: Callable[[str, str], None]) 
             "error: maps/m.toml:14: touchpoint[cart.add].stage:"
             ' "by" is not a stage of this map; did you mean "buy"? [map]'
         ),
-        "2 errors",
+        "2 errors in the map and 1 file of code",
     ]
 
 
@@ -149,9 +183,9 @@ def test_code_that_differs_fails(run: Run, shop: Path) -> None:
         "[unknown-touchpoint]",
         "[not-checked]",
         "[not-emitted]",
-        "note",
+        "code",
     ]
-    assert out[-1] == "2 errors, 1 note"
+    assert out[-1] == "2 errors, 1 note in the map and 1 file of code"
 
 
 def test_a_rule_can_be_ignored(run: Run, shop: Path) -> None:
@@ -170,7 +204,7 @@ def test_warnings_fail_a_strict_check_only(run: Run, change: Callable[[str, str]
     code, out, _ = run("check", "maps")
 
     assert code == 0
-    assert out[-1] == "1 warning"
+    assert out[-1] == "1 warning in the map; no code was named, so none was checked"
     assert run("check", "--strict", "maps")[0] == 1
 
 
@@ -364,3 +398,11 @@ def test_a_reader_that_goes_away_is_no_error(monkeypatch: pytest.MonkeyPatch) ->
 
     assert main(["check", "maps"]) == 0
     sys.stdout.close()
+
+
+def test_the_version_is_told(run: Run) -> None:
+    """``--version`` prints the installed version."""
+    code, (line,), err = run("--version")
+
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"cxtrace \d\S*", line)

@@ -62,7 +62,9 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def wire(*exporters: SpanExporter, mode: Any = "built", **settings: Any) -> _config.Wiring:
     """Put a provider with these exporters in force, as ``configure()`` would."""
     provider = TracerProvider(shutdown_on_exit=False)
-    wired = _config._assemble(Settings(**settings), provider, mode, exporters)
+    wired = _config._assemble(
+        Settings(**settings), provider, mode, settings.get("exporter"), exporters
+    )
     _config.wiring = wired
     _runtime.use(Runtime(tracing=tracing_of(provider, "1"), key=settings.get("key")))
     return wired
@@ -125,8 +127,13 @@ def test_exporter_object_is_named_by_its_class() -> None:
 
 
 def test_key_is_shown_by_id_once_it_is_used() -> None:
-    """No key is none; a random one that was drawn says that services cannot be joined."""
+    """No key is drawn where nobody listens; a random one says that services cannot be joined."""
     assert cxtrace.report().key_id is None
+    with cxtrace.customer("cust-42"):
+        pass
+    assert cxtrace.report().key_id is None
+
+    wire(Exporter())
     with cxtrace.customer("cust-42"):
         pass
     assert cxtrace.report().key_id == "ephemeral"
@@ -186,7 +193,7 @@ def test_full_queue_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unsampled_spans_are_not_missed() -> None:
     """Spans that the sampler dropped are not expected at the exporter."""
     provider = TracerProvider(TraceIdRatioBased(0), shutdown_on_exit=False)
-    wired = _config._assemble(Settings(), provider, "built", [Exporter()])
+    wired = _config._assemble(Settings(), provider, "built", None, [Exporter()])
     _config.wiring = wired
     _runtime.use(Runtime(tracing=tracing_of(provider, "1")))
     spans(5)

@@ -791,3 +791,21 @@ def test_a_file_needs_a_path(spec: str) -> None:
     """``file:`` alone is refused with an example."""
     with pytest.raises(ConfigurationError, match=r"as in file:spans\.jsonl"):
         span_exporter(spec)
+
+
+def test_an_address_is_no_exporter() -> None:
+    """Whoever names an address as the exporter is told where it goes."""
+    with pytest.raises(ConfigurationError, match="goes into OTEL_EXPORTER_OTLP_ENDPOINT"):
+        span_exporter("http://localhost:4317")
+
+
+@pytest.mark.parametrize(("port", "warnings"), [(4317, 0), (4318, 1)])
+def test_grpc_to_the_port_of_http(
+    port: int, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The commonest mistake with OTLP is named before the first span is lost."""
+    otlp_exporter("grpc", f"http://localhost:{port}").shutdown()
+
+    assert [r.name for r in caplog.records if "http/protobuf" in r.getMessage()] == [
+        "cxtrace"
+    ] * warnings

@@ -172,7 +172,7 @@ def holders() -> list[Any]:
         HmacPseudonymiser(KEY),
         settings,
         Runtime(key=KEY, pseudonymiser=HmacPseudonymiser(KEY)),
-        _config.Wiring(settings, None, "built", StampProcessor(), (), ()),
+        _config.Wiring(settings, None, "built", None, StampProcessor(), (), ()),
     ]
 
 

@@ -235,6 +235,9 @@ WRONG = [
     ("sample", True, "True must be a number from 0 to 1"),
     ("sample", [1], "[1] must be a number from 0 to 1"),
     ("trusted_hosts", 7, "7 must be host names, such as"),
+    ("trusted_hosts", ["https://a.com"], "must be host names, such as"),
+    ("trusted_hosts", ["a.com."], "must be host names, such as"),
+    ("trusted_hosts", ["a.com:443"], "must be host names, such as"),
     ("trusted_hosts", ["a.com", 7], "must be host names, such as"),
     ("trusted_hosts", {"a.com": 1}, "must be host names"),
     ("trust_inbound", "Signed", "'Signed' must be signed or always or never"),
@@ -348,3 +351,19 @@ def test_any_argument_is_taken_or_refused_in_our_words(arguments: dict[str, Any]
     assert found.sample is None or 0 <= found.sample <= 1
     assert isinstance(found.public_endpoint, bool)
     assert isinstance(found.trusted_hosts, tuple)
+
+
+@pytest.mark.parametrize("host", ["a.com", "*.a.com", "localhost", "10.0.0.1", "::1", "fe80::1"])
+def test_host_that_can_be_trusted(tmp_path: Path, host: str) -> None:
+    """A name, all names below one, or an address."""
+    assert settled(tmp_path, trusted_hosts=[host]).trusted_hosts == (host,)
+
+
+def test_misspelt_variable_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A variable of ours that does not exist is ignored, with a line that says so."""
+    settled(tmp_path, {"CXTRACE_EXPORTR": "none", "CXTRACE_KEY_FILE": "", "CXTRACE_zzzzzz": ""})
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "cxtrace: CXTRACE_EXPORTR is not a setting and is ignored; did you mean CXTRACE_EXPORTER?",
+        "cxtrace: CXTRACE_zzzzzz is not a setting and is ignored",
+    ]

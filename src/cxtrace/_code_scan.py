@@ -44,6 +44,8 @@ class Scan:
     uses: list[Use] = attrs.field(factory=list)
     unreadable: list[tuple[str, int, str]] = attrs.field(factory=list)
     """Files that could not be read: path, line or 0, reason."""
+    files: list[Path] = attrs.field(factory=list)
+    """The files that were looked at."""
 
 
 def scan(paths: Iterable[Path]) -> Scan:
@@ -51,6 +53,7 @@ def scan(paths: Iterable[Path]) -> Scan:
     result = Scan()
     for path in paths:
         for file in _files(path):
+            result.files.append(file)
             _scan_file(file, result)
     return result
 

@@ -58,6 +58,7 @@ class Wiring:
     settings: Settings
     provider: Any = field(repr=False)
     mode: Literal["built", "joined", "apart"]
+    named: str | None
     stamp: StampProcessor = field(repr=False)
     exporters: tuple[CountingExporter, ...] = field(repr=False)
     processors: tuple[BatchSpanProcessor, ...] = field(repr=False)
@@ -154,18 +155,19 @@ def _wire(settings: Settings) -> Wiring:
 
 
 def _build(settings: Settings) -> Wiring:
-    exporters = _exporters(settings.exporter or _default_exporter(os.environ))
+    wanted = settings.exporter or _default_exporter(os.environ)
+    exporters = _exporters(wanted)
     sampler = None if settings.sample is None else ParentBased(TraceIdRatioBased(settings.sample))
     provider = TracerProvider(sampler, _resource(settings), shutdown_on_exit=False)
     provider.sampler = DestinationSampler(provider.sampler)
-    wired = _assemble(settings, provider, "built", exporters)
+    wired = _assemble(settings, provider, "built", wanted, exporters)
     trace.set_tracer_provider(provider)
     return wired
 
 
 def _join(settings: Settings, provider: Any) -> Wiring:
     exporters = [] if settings.exporter is None else _exporters(settings.exporter)
-    return _assemble(settings, provider, "joined", exporters)
+    return _assemble(settings, provider, "joined", settings.exporter, exporters)
 
 
 def _stay_apart(settings: Settings, provider: trace.TracerProvider) -> Wiring:
@@ -174,13 +176,14 @@ def _stay_apart(settings: Settings, provider: trace.TracerProvider) -> Wiring:
         "become its spans, but spans of others are not tagged",
         type(provider).__qualname__,
     )
-    return Wiring(settings, provider, "apart", StampProcessor(), (), ())
+    return Wiring(settings, provider, "apart", None, StampProcessor(), (), ())
 
 
 def _assemble(
     settings: Settings,
     provider: Joinable,
     mode: Literal["built", "joined"],
+    wanted: str | SpanExporter | None,
     exporters: Sequence[SpanExporter],
 ) -> Wiring:
     stamp = StampProcessor()
@@ -189,7 +192,8 @@ def _assemble(
     # Last, because nothing may have changed where one of OTEL_BSP_* is refused.
     for processor in (stamp, *processors):
         provider.add_span_processor(processor)
-    return Wiring(settings, provider, mode, stamp, counting, processors)
+    named = wanted if wanted is None or isinstance(wanted, str) else type(wanted).__qualname__
+    return Wiring(settings, provider, mode, named, stamp, counting, processors)
 
 
 def _batch(exporter: CountingExporter) -> BatchSpanProcessor:

@@ -130,11 +130,15 @@ def _planned(planned: "Touchpoint") -> dict[str, Any]:
 
 
 def _warn_unplanned(journey_map: "JourneyMap", name: str) -> None:
+    from difflib import get_close_matches  # for those only who have misspelt a name
+
     _guard.count("touchpoint.not_in_map")
+    near = get_close_matches(name, journey_map.touchpoints, 1)
     _guard.warn_once(
         f"touchpoint.not_in_map:{name}",
-        "cxtrace: the journey map %r has no touchpoint %r; its spans say "
-        "cx.touchpoint.planned=false. `cxtrace check` lists all of them",
+        "cxtrace: the journey map %r has no touchpoint %r%s; its spans say "
+        "cx.touchpoint.planned=false. `cxtrace check MAP CODE` finds all such names",
         journey_map.name,
         name,
+        f", did you mean {near[0]!r}?" if near else "",
     )

@@ -216,7 +216,8 @@ def _settle_key() -> None:
         _guard.warn_once(
             "ephemeral-key",
             "cxtrace has no key: pseudonyms hold for this process only and services cannot be "
-            "joined. Set CXTRACE_KEY to the same secret in every service",
+            "joined. Set CXTRACE_KEY to the same secret of 32 bytes or more in every service; "
+            'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
         )
     current.key = found
     current.pseudonymiser = current.pseudonymiser or HmacPseudonymiser(found)

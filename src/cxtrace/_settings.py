@@ -1,6 +1,8 @@
 """The settings of ``configure()``: argument, environment, ``pyproject.toml`` or default."""
 
+import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +26,10 @@ _OTEL_NAMES: Final = {
 }
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_HOST: Final = re.compile(r"(?:\*\.)?[\w-]+(?:\.[\w-]+)*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
+_OTHER_VARIABLES: Final = ("MAP", "KEY_FILE", "BACKENDS", "DIST")
+
+_logger = logging.getLogger("cxtrace")
 
 
 def _text(value: object) -> str:
@@ -54,7 +60,9 @@ def _flag(value: object) -> bool:
 def _hosts(value: object) -> tuple[str, ...]:
     found = value.split(",") if isinstance(value, str) else value
     if isinstance(found, (list, tuple)) and all(isinstance(host, str) for host in found):
-        return tuple(host.strip() for host in found if host.strip())
+        hosts = tuple(host.strip() for host in found if host.strip())
+        if all(_HOST.fullmatch(host) for host in hosts):
+            return hosts
     raise ValueError('host names, such as "api.example.com" or "*.example.com"')
 
 
@@ -123,6 +131,7 @@ def settle(
     start = _here() if start is None else start
     project, table = tool_table(start)
     _refuse_unknown(project, table)
+    _warn_of_unknown(environ)
     found: dict[str, Any] = {}
     for name, parse in _parsers().items():
         value, place = _first(name, arguments, environ, table, project)
@@ -185,6 +194,16 @@ def _refuse_unknown(project: Path | None, table: Mapping[str, Any]) -> None:
             near = get_close_matches(key, known, 1)
             hint = f'did you mean "{near[0]}"?' if near else f"it can be {', '.join(known)}"
             raise ConfigurationError(f"{project}: tool.cxtrace.{key} is not a setting; {hint}")
+
+
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
+    known = [*(name.upper() for name in _parsers()), *_OTHER_VARIABLES]
+    for variable in environ:
+        prefix, _, name = variable.partition("_")
+        if prefix == "CXTRACE" and name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"; did you mean CXTRACE_{near[0]}?" if near else ""
+            _logger.warning("cxtrace: %s is not a setting and is ignored%s", variable, hint)
 
 
 def _map(given: Any, environ: Mapping[str, str], start: Path) -> JourneyMap | None:

@@ -35,7 +35,7 @@ class Report:
     Attributes:
         provider: ``built`` by cxtrace, ``joined``, ``apart`` (it takes no processors), or None
             where ``configure()`` was not called.
-        exporter: As configured, or None.
+        exporter: The one in force, by name; None where it is the host's own.
         journey_map: Name and version, or None.
         key_id: Of the key for pseudonyms; ``ephemeral`` where none was given; None until used.
         spans: The ledger; None where no exporter is ours.
@@ -61,17 +61,12 @@ def report() -> Report:
     journey_map = runtime.journey_map
     return Report(
         provider=None if wired is None else wired.mode,
-        exporter=None if wired is None else _exporter_name(wired),
+        exporter=None if wired is None else wired.named,
         journey_map=None if journey_map is None else f"{journey_map.name} {journey_map.version}",
         key_id=None if runtime.key is None else runtime.key.key_id,
         spans=None if wired is None else _ledger(wired),
         counts=_guard.counts(),
     )
-
-
-def _exporter_name(wired: _config.Wiring) -> str | None:
-    wanted = wired.settings.exporter
-    return wanted if wanted is None or isinstance(wanted, str) else type(wanted).__qualname__
 
 
 def _ledger(wired: _config.Wiring) -> SpanLedger | None:

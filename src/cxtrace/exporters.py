@@ -59,8 +59,11 @@ def span_exporter(spec: str) -> SpanExporter:
 def _registered_exporter(name: str) -> SpanExporter:
     registered = entry_points(group="opentelemetry_traces_exporter")
     if name not in registered.names:
-        known = [*_EXPORTERS, "file:PATH", *sorted(registered.names)]
-        raise ConfigurationError(_unknown("exporter", name, dict.fromkeys(known)))
+        known = [*_EXPORTERS, "file:PATH", "none", *sorted(registered.names)]
+        advice = _unknown("exporter", name, dict.fromkeys(known))
+        if "://" in name:
+            advice += ". An address goes into OTEL_EXPORTER_OTLP_ENDPOINT, with exporter otlp"
+        raise ConfigurationError(advice)
     try:
         exporter: SpanExporter = registered[name].load()()
     except Exception as error:
@@ -114,6 +117,12 @@ def _grpc_exporter(endpoint: str | None, timeout: float) -> SpanExporter:
     # OpenTelemetry defines these for endpoints without a scheme, so with one there is no doubt.
     variables = ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE")
     name, value, _ = _endpoint(endpoint)
+    if value.rstrip("/").endswith(":4318"):
+        _logger.warning(
+            "cxtrace: %s is spoken to over gRPC, but port 4318 is usually OTLP over HTTP: "
+            "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+            value,
+        )
     if not _environment(*variables)[1]:
         _require_scheme(name, value)
     return OTLPSpanExporter(endpoint=value or "http://localhost:4317", timeout=timeout)

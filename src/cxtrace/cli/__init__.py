@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
+from cxtrace._version import version
+
 COMMANDS: Final = {
     "check": ("cxtrace.cli.check", "find what is wrong in a journey map, and where code differs"),
     "demo": ("cxtrace.cli.demo", "watch a small shop serve its customers, in three services"),
@@ -46,6 +48,9 @@ def _run(arguments: list[str]) -> int:
         print(_overview())
         return 0 if arguments else 2
     name = arguments[0]
+    if name == "--version":
+        print(f"cxtrace {version()}")
+        return 0
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, n=1)
         advice = f"did you mean {near[0]}?" if near else f"write one of: {', '.join(COMMANDS)}"

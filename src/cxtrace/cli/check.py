@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cxtrace._code_check import compare
-from cxtrace._code_scan import scan
+from cxtrace._code_scan import Scan, scan
 from cxtrace._map import find as _map_find
 from cxtrace._map.lint import Finding, lint
 from cxtrace.exceptions import MapError
@@ -27,6 +27,18 @@ EXAMPLE: Final = """\
 NO_MAP: Final = (
     "no journey map is found; name one, or set CXTRACE_MAP or [tool.cxtrace] journey_map"
 )
+
+
+NO_CODE: Final = "; no code was named, so none was checked"
+
+RULES: Final = (
+    *("map", "unreadable-code", "not-checked", "two-definitions", "not-emitted"),
+    *("unknown-touchpoint", "unknown-interaction", "unknown-journey"),
+    *("different-stage", "different-owner", "different-channel"),
+    *("unused-function", "unused-promise", "outside-journeys", "empty-stage"),
+    *("owner-without-influence", "one-function-journey", "system-word", "phase-order"),
+)
+"""What can be ignored."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
     if missing:
         print(f"cxtrace check: no such file: {', '.join(missing)}", file=sys.stderr)
         return 2
+    unknown = [rule for rule in arguments.ignore if rule not in RULES]
+    if unknown:
+        advice = f"the rules are {', '.join(RULES)}"
+        print(f"cxtrace check: {unknown[0]!r} is not a rule; {advice}", file=sys.stderr)
+        return 2
     maps, code = split(arguments.paths)
+    scanned = scan(code)
     try:
         journey_map = JourneyMap.find(maps or None)
     except MapError as error:
@@ -65,9 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
         if journey_map is None:
             print(f"cxtrace check: {NO_MAP}", file=sys.stderr)
             return 2
-        findings = [*lint(journey_map), *(compare(journey_map, scan(code)) if code else ())]
+        findings = [*lint(journey_map), *(compare(journey_map, scanned) if code else ())]
     findings = [finding for finding in findings if finding.rule not in arguments.ignore]
-    _print_json(findings) if arguments.json else _print_lines(findings)
+    if arguments.json:
+        _print_json(findings)
+    else:
+        _print_lines(findings, f"the map{_and_code(scanned) if code else NO_CODE}")
     failing = {"error", "warning"} if arguments.strict else {"error"}
     return int(any(finding.level in failing for finding in findings))
 
@@ -75,21 +96,29 @@ def run(arguments: argparse.Namespace) -> int:
 def split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Tell the paths of the map from those of the code.
 
-    The map comes first: one directory with ``.toml`` files, or any number of ``.toml`` files.
+    The map is all that ends in ``.toml``; else the first path, if it is a directory with such
+    files. That directory is code as well, if there is Python code in it.
     """
-    if paths and paths[0].is_dir() and _map_find.files(paths[0]):
-        return [paths[0]], list(paths[1:])
-    count = next((n for n, path in enumerate(paths) if path.suffix != ".toml"), len(paths))
-    return list(paths[:count]), list(paths[count:])
+    maps = [path for path in paths if path.suffix == ".toml"]
+    code = [path for path in paths if path.suffix != ".toml"]
+    if not maps and code and code[0].is_dir() and _map_find.files(code[0]):
+        maps = [code[0]]
+        code = code if any(code[0].rglob("*.py")) else code[1:]
+    return maps, code
 
 
 def _print_json(findings: Sequence[Finding]) -> None:
     print(json.dumps([finding.to_dict() for finding in findings], indent=2, ensure_ascii=False))
 
 
-def _print_lines(findings: Sequence[Finding]) -> None:
+def _and_code(scanned: Scan) -> str:
+    count = len(scanned.files)
+    return f" and {count} file{'' if count == 1 else 's'} of code"
+
+
+def _print_lines(findings: Sequence[Finding], where: str) -> None:
     for finding in findings:
         print(f"{finding.level}: {finding.problem} [{finding.rule}]")
     counts = Counter(finding.level for finding in findings)
     words = [f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items()]
-    print(", ".join(words) or "nothing found")
+    print(f"{', '.join(words) or 'nothing found'} in {where}")
