@@ -130,7 +130,7 @@ def docs(session: nox.Session) -> None:
     """Build the documentation without a warning, and run what it shows."""
     wheel_and(session, *group("docs"), *group("test"))
     session.run("sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build/html")
-    session.run("python", "-m", "pytest", "-q", "tests/test_docs.py", env=clean())
+    session.run("python", "-m", "pytest", "tests/test_docs.py", env=clean())
 
 
 @nox.session(requires=["wheel"])
@@ -138,7 +138,7 @@ def typing(session: nox.Session) -> None:
     """Check our types and what users see of them, with mypy and pyright."""
     wheel_and(session, *group("typing"), *group("test"))
     session.run("mypy", "-p", "cxtrace")
-    session.run("python", "-m", "pytest", "-q", "tests/test_typing.py", env=clean())
+    session.run("python", "-m", "pytest", "tests/test_typing.py", env=clean())
     session.run("pyright")
 
 

@@ -10,7 +10,8 @@ empty folder of its own. Its blocks are run from top to bottom:
 * ``toml``: must be TOML, and a right journey map where it says to be one.
 
 Output is compared loosely: in order, but lines may be left out, ``…`` stands for anything, and
-durations, identifiers and blanks do not count.
+durations, identifiers and blanks do not count. What ``cxtrace check`` prints is shown whole, for a
+finding more or less is another result; there, a line of ``…`` alone stands for any lines.
 """
 
 import contextlib
@@ -136,7 +137,8 @@ class Runner:
         for part in re.split(r"^\$ ", block.body, flags=re.MULTILINE)[1:]:
             command, _, expected = part.replace("\\\n", " ").partition("\n")
             if not command.startswith(NOT_RUN):
-                compare(expected, run_command(command, self.where(block)), self.where(block))
+                printed, where = run_command(command, self.where(block)), self.where(block)
+                compare(expected, printed, where, whole=command.startswith("cxtrace check "))
 
 
 def run_command(command: str, where: str) -> str:
@@ -181,13 +183,23 @@ def without_fault(printed: str, where: str) -> str:
     return printed
 
 
-def compare(expected: str, actual: str, where: str) -> None:
-    """Raise unless the lines that are expected come by in order."""
-    lines = iter(_plain(actual))
+def compare(expected: str, actual: str, where: str, *, whole: bool = False) -> None:
+    """Raise unless the lines that are expected come by in order, and as a whole no others."""
+    lines = _plain(actual)
+    left_out = not whole
     for wanted in _plain(expected):
+        if whole and wanted == "…":
+            left_out = True
+            continue
         pattern = re.compile(".*".join(map(re.escape, re.split(r"…|\.\.\.", wanted))))
-        if not any(pattern.fullmatch(line) for line in lines):
+        near = lines if left_out else lines[:1]
+        found = next((n for n, line in enumerate(near) if pattern.fullmatch(line)), None)
+        if found is None:
             raise AssertionError(f"{where}: the page shows\n    {wanted}\nbut it is\n{actual}")
+        del lines[: found + 1]
+        left_out = not whole
+    if lines and not left_out:
+        raise AssertionError(f"{where}: the page does not show\n    {lines[0]}\nof\n{actual}")
 
 
 def _plain(text: str) -> list[str]:

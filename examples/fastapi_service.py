@@ -1,12 +1,13 @@
 """A FastAPI service whose journeys last for several requests. Needs ``cxtrace[demo]``."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import httpx
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.testclient import TestClient
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 import cxtrace
@@ -37,8 +38,7 @@ FastAPIInstrumentor.instrument_app(app, exclude_spans=["receive", "send"])
 
 
 def signed_in() -> str:
-    """FastAPI runs this in a thread, in a copied context; the request's spans learn it all the
-    same."""
+    """FastAPI runs this in a thread, in a copied context. The request's spans learn it still."""
     cxtrace.identify("cust-42", consent="granted")
     return "cust-42"
 
@@ -62,7 +62,7 @@ async def pay(later: BackgroundTasks, account: str = Depends(signed_in)) -> dict
 
 
 @touchpoint("invoice.download")
-def pages() -> Iterator[bytes]:
+async def pages() -> AsyncIterator[bytes]:
     yield b"first page, "
     yield b"second page"
 
@@ -72,9 +72,16 @@ def invoice() -> StreamingResponse:
     return StreamingResponse(pages())
 
 
+async def main() -> None:
+    """Three requests of one browser. Your server runs the lifespan by itself."""
+    transport = httpx.ASGITransport(app=app)
+    browser = httpx.AsyncClient(transport=transport, base_url="http://shop.example.com")
+    async with lifespan(app), browser:
+        print((await browser.get("/cart")).json())
+        print((await browser.post("/pay")).json())
+        print((await browser.get("/invoice")).text)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("CXTRACE_EXPORTER", "console")
-    with TestClient(app) as browser:
-        print(browser.get("/cart").json())
-        print(browser.post("/pay").json())
-        print(browser.get("/invoice").text)
+    asyncio.run(main())

@@ -4,7 +4,7 @@ import cxtrace
 from cxtrace import customer, journey, touchpoint
 
 
-@touchpoint("checkout.pay", stage="purchase", owner="payments", channel="web")
+@touchpoint("checkout.pay", stage="purchase", owner="product", channel="web")
 def pay(amount: float) -> bool:
     if amount > 100:
         cxtrace.current_touchpoint().fail("card_declined")

@@ -21,7 +21,9 @@ class Spans:
 
     def __getitem__(self, name: str) -> ReadableSpan:
         cxtrace.flush()
-        return next(span for span in _exporter.get_finished_spans() if span.name == name)
+        found = {span.name: span for span in _exporter.get_finished_spans()}
+        assert name in found, f"no span named {name!r}; there are: {', '.join(found) or 'none'}"
+        return found[name]
 
 
 @pytest.fixture

@@ -7,25 +7,25 @@ import cxtrace
 from cxtrace import ContextThreadPoolExecutor, interaction, journey, touchpoint
 
 
-def check_stock(item: str) -> str:
-    with interaction("check_stock"):
-        return f"{item}: in stock"
+def change_quantity(item: str) -> str:
+    with interaction("change_quantity"):
+        return f"{item}: two"
 
 
 def with_a_pool_of_ours(items: list[str]) -> list[str]:
     with touchpoint("cart.view"), ContextThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(check_stock, items))
+        return list(pool.map(change_quantity, items))
 
 
 def with_a_pool_of_others(items: list[str]) -> list[str]:
     with touchpoint("cart.view"), ThreadPoolExecutor(max_workers=2) as pool:
-        waiting = [pool.submit(cxtrace.wrap(check_stock), item) for item in items]
+        waiting = [pool.submit(cxtrace.wrap(change_quantity), item) for item in items]
         return [each.result() for each in waiting]
 
 
 async def with_asyncio(items: list[str]) -> list[str]:
     async with touchpoint("cart.view"):
-        return [await asyncio.to_thread(check_stock, item) for item in items]
+        return [await asyncio.to_thread(change_quantity, item) for item in items]
 
 
 if __name__ == "__main__":

@@ -630,7 +630,7 @@ def test_disabled_sdk_disables_us(
 ) -> None:
     """``OTEL_SDK_DISABLED`` switches all off, says so, and touchpoints go on as no-ops."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", value)
-    before = (_runtime.current, world.provider, world.propagator)
+    before = (world.provider, world.propagator)
     cxtrace.configure(exporter="nonsense")
 
     @cxtrace.touchpoint("checkout.pay")
@@ -638,7 +638,7 @@ def test_disabled_sdk_disables_us(
         return 3
 
     assert pay() == 3
-    assert (_runtime.current, world.provider, world.propagator) == before
+    assert (world.provider, world.propagator) == before
     assert _config.wiring is None
     assert cxtrace.flush()
     assert cxtrace.shutdown()
@@ -702,11 +702,12 @@ def test_failure_changes_nothing(
         monkeypatch.setattr(world.provider, "add_span_processor", added.append)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    before = (_runtime.current, world.provider, world.propagator)
+    before = (world.provider, world.propagator)
     with pytest.raises(error, match=message):
         cxtrace.configure(**arguments)
 
-    assert (_runtime.current, world.provider, world.propagator) == before
+    assert (world.provider, world.propagator) == before
+    assert _runtime.current.consent_required
     assert _config.wiring is None
     assert added == []
     assert world.at_exit == []

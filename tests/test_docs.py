@@ -16,6 +16,7 @@ import pytest
 import cxtrace
 from cxtrace._settings import Settings
 from cxtrace.cli import COMMANDS
+from cxtrace.cli.check import RULES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -58,6 +59,40 @@ def programs() -> list[Any]:
         for page in PAGES
         for program in run_page.programs(page)
     ]
+
+
+def copyable() -> list[Any]:
+    """Every piece of Python that a reader may copy."""
+    return [
+        pytest.param(page, block.line, id=f"{named(page)}-{block.line}")
+        for page in PAGES
+        for block in run_page.blocks(page)
+        if block.language == "python" and "caption" not in block.options
+    ]
+
+
+@pytest.mark.parametrize(("page", "line"), copyable())
+def test_a_snippet_stands_alone(tmp_path: Path, page: Path, line: int) -> None:
+    """A snippet needs no other of its page, but for the files that the page has shown."""
+    shown = [block for block in run_page.blocks(page) if block.line <= line]
+    for block in shown:
+        if "caption" in block.options and block.language != "literalinclude":
+            file = tmp_path / block.options["caption"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.body, encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-c", shown[-1].body],
+        cwd=tmp_path,
+        env=run_page.environment(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 def run(page: Path, program: int = 0) -> "subprocess.CompletedProcess[str]":
@@ -108,6 +143,19 @@ def test_output_is_compared_loosely() -> None:
         "a line\nshop   trace b7ad6b71692033310000000000000000\n✓ cart.view 7 µs  web  completed\n",
         "here",
     )
+
+
+@pytest.mark.parametrize(
+    "shown", ["one\nthree\n", "one\ntwo\n", "two\nthree\n", "one\n…\nfour\n", "one\n…\ntwo\n", ""]
+)
+def test_the_findings_of_a_check_are_shown_whole(shown: str) -> None:
+    """A finding too few on a page is found, unless the page says that it leaves some out."""
+    printed = "one\ntwo\nthree\n"
+    for right in (printed, "one\n…\nthree\n", "…\n", "one\n…\n", "…\nthree\n"):
+        run_page.compare(right, printed, "here", whole=True)
+
+    with pytest.raises(AssertionError, match="here: the page"):
+        run_page.compare(shown, printed, "here", whole=True)
 
 
 def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
@@ -227,12 +275,9 @@ def test_every_counter_is_described() -> None:
 
 def test_every_rule_of_check_is_described() -> None:
     """The page about the check has every rule that it can print."""
-    code = "".join((SOURCE / f"_{name}.py").read_text() for name in ("map_lint", "code_check"))
-    rules = set(re.findall(r"\"([a-z]+(?:-[a-z]+)+)\"", code))
     text = read("howto/check.md")
 
-    assert {rule for rule in rules if f"`{rule}`" not in text} == set()
-    assert len(rules) > 8
+    assert {rule for rule in RULES if f"`{rule}`" not in text} == set()
 
 
 def test_the_tags_that_are_listed_are_those_that_are_stamped() -> None:

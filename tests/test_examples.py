@@ -1,26 +1,33 @@
-"""The examples run, say what they should, and stand in the documentation."""
+"""The examples run, say what they should, agree with their map, and stand in the documentation."""
 
 import ast
 import importlib.util
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+
+from cxtrace.cli import main as cxtrace_command
+from cxtrace.exporters import read_spans
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAYS = {
     "consent.py": "denied       cart.view []",
     "every_kind_of_function.py": "✓ invoice.download",
-    "fastapi_service.py": "└─ ✓ checkout.pay",
+    "fastapi_service.py": "   └─ ✓ order.confirm",
     "first_touchpoint.py": "✗ checkout.pay  card_declined",
     "join_a_provider.py": "SELECT shop.orders at checkout.pay\n",
     "late_identity.py": "customer v1.",
     "own_tests.py": "2 passed",
     "read_a_recording.py": "delivered: True\ncart.view completed\n",
-    "threads.py": "└─ check_stock",
+    "threads.py": "└─ change_quantity",
     "two_services.py": "to a stranger: ['traceparent']\n",
 }
 """A part of what each example prints."""
@@ -45,6 +52,12 @@ def is_installed(name: str) -> bool:
         return False
 
 
+def environment(**more: str) -> dict[str, str]:
+    """The environment without settings of the machine that change what is printed."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "CXTRACE_"))}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8", **more}
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_runs_and_says_what_it_should(example: Path) -> None:
     """Each is a program; the one with tests is run by pytest."""
@@ -52,12 +65,11 @@ def test_an_example_runs_and_says_what_it_should(example: Path) -> None:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "tests" in example.stem else []
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "CXTRACE_"))}
 
     done = subprocess.run(
         [sys.executable, *runner, str(example)],
         cwd=ROOT,
-        env={**kept, "NO_COLOR": "1", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -77,3 +89,59 @@ def test_an_example_stands_in_the_documentation(example: Path) -> None:
     pages = (ROOT / "docs").rglob("*.md")
 
     assert any(f"/examples/{example.name}\n" in page.read_text(encoding="utf-8") for page in pages)
+
+
+def test_the_examples_agree_with_their_map(capsys: pytest.CaptureFixture[str]) -> None:
+    """Stages, owners and names in the code of the examples are those of the map."""
+    examples = ROOT / "examples"
+
+    cxtrace_command(
+        ["check", str(examples / "journeys.toml"), str(examples), "--ignore", "not-emitted"]
+    )
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith("note: ")][:-1] == []
+    assert "error" not in lines[-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows stops a process in other ways")
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
+def test_a_service_that_is_told_to_stop_loses_no_span(tmp_path: Path, options: list[str]) -> None:
+    """SIGTERM kills uvicorn; the lifespan of the example has sent everything by then."""
+    missing = [name for name in ("fastapi", "uvicorn") if not is_installed(name)]
+    missing += missing_packages(ROOT / "examples" / "fastapi_service.py")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    log, spans = tmp_path / "log", tmp_path / "spans.jsonl"
+    service = ["uvicorn", "--app-dir", "examples", "--port", "0", "fastapi_service:app"]
+    with log.open("w", encoding="utf-8") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *service, *options],
+            cwd=ROOT,
+            env=environment(CXTRACE_EXPORTER=f"file:{spans}"),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        address = address_in(log, server)
+        with urllib.request.urlopen(f"{address}/cart", timeout=20) as response:
+            assert response.headers["set-cookie"].startswith("journey=")
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+    finally:
+        server.kill()
+        server.wait(20)
+
+    assert {span.name for span in read_spans(spans)} == {"cart.view", "GET /cart"}
+
+
+def address_in(log: Path, server: "subprocess.Popen[bytes]") -> str:
+    """Where the server says that it listens, once it does."""
+    for _ in range(300):
+        text = log.read_text(encoding="utf-8")
+        found = re.search(r"running on (http://[\d.:]+)", text)
+        if found is not None and "startup complete" in text:
+            return found[1]
+        assert server.poll() is None, text
+        time.sleep(0.1)
+    raise AssertionError(log.read_text(encoding="utf-8"))

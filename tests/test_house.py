@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 import cxtrace
+from cxtrace import _version
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(cxtrace.__file__).parent
@@ -26,7 +28,7 @@ LAYERS = (
     # what is true now
     "context _runtime",
     # what users write
-    "_wrap _handles _plan _touchpoint _journey _threads",
+    "_wrap _noun _handles _plan _touchpoint _journey _threads",
     # pluggable steps
     "sampling _span _tracing processors propagation _console _otlp_file exporters",
     # assembly
@@ -275,6 +277,17 @@ def test_unknown_names_are_refused() -> None:
 def test_version_is_that_of_the_distribution() -> None:
     """``cxtrace.__version__`` is what is installed."""
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", cxtrace.__version__)
+
+
+def test_version_of_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where cxtrace lies on the path without being installed, nobody knows its version: it is 0."""
+
+    def not_found(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(_version, "installed", not_found)
+
+    assert _version.version.__wrapped__() == "0"
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -7,7 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
-from typing import Any, Final, Literal, Protocol
+from time import monotonic
+from typing import Any, Final, Literal
 
 from attrs import field, frozen
 from opentelemetry import propagate, trace
@@ -34,6 +35,8 @@ DEADLINE: Final = 2.0
 """Seconds that the exit of the process may take for telemetry."""
 
 _CONSOLE_DELAY_MS: Final = 200
+_LONGEST: Final = 3_600.0
+_STEP: Final = 0.02
 
 _EXITS_WITHOUT_NEW_THREADS: Final = sys.version_info[:2] == (3, 12)
 
@@ -41,14 +44,6 @@ _logger = logging.getLogger("cxtrace")
 _lock = threading.Lock()
 _standby: "_Standby | None" = None
 _watches_children = False
-
-
-class Joinable(Protocol):
-    """A provider that others configured and that takes processors."""
-
-    def add_span_processor(self, span_processor: Any) -> None:
-        """Add a processor."""
-        ...
 
 
 @frozen
@@ -109,8 +104,9 @@ def configure(
         consent_required: Treat consent that is unknown as denied.
 
     Raises:
-        ConfigurationError: A setting cannot be what it is; nothing has been changed.
-        MapError: The journey map is wrong; nothing has been changed.
+        ConfigurationError: A setting cannot be what it is. Nothing has been changed, except that
+            no customer is named from here on: the settings might have forbidden it.
+        MapError: The journey map is wrong; likewise.
     """
     global wiring  # noqa: PLW0603
     arguments = {name: value for name, value in locals().items() if value is not None}
@@ -119,12 +115,16 @@ def configure(
             _logger.warning("cxtrace.configure() was called again, which changes nothing")
             return
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            _runtime.use(_runtime.Runtime(tracing=_runtime.NoTracing()))
             _logger.warning("cxtrace is off, because OTEL_SDK_DISABLED is set")
             return
         try:
             wiring = _wire(settle(arguments))
-        except ValueError as error:
-            raise ConfigurationError(f"OpenTelemetry refuses a setting: {error}") from error
+        except Exception as error:
+            _runtime.use(_runtime.Runtime(consent_required=True))
+            if isinstance(error, ValueError):
+                raise ConfigurationError(f"OpenTelemetry refuses a setting: {error}") from error
+            raise
 
 
 def _wire(settings: Settings) -> Wiring:
@@ -181,7 +181,7 @@ def _stay_apart(settings: Settings, provider: trace.TracerProvider) -> Wiring:
 
 def _assemble(
     settings: Settings,
-    provider: Joinable,
+    provider: Any,
     mode: Literal["built", "joined"],
     wanted: str | SpanExporter | None,
     exporters: Sequence[SpanExporter],
@@ -248,8 +248,8 @@ def _use_propagator() -> None:
 def _warn_of_order(listed: list[str]) -> None:
     if "cxtrace" not in listed:
         fault = "cxtrace is not in OTEL_PROPAGATORS: journeys end at this service"
-    elif "baggage" in listed[listed.index("cxtrace") :]:
-        fault = "baggage overwrites what cxtrace has written, because it stands after it"
+    elif {"baggage", "tracecontext"} & set(listed[listed.index("cxtrace") :]):
+        fault = "baggage or tracecontext stands after cxtrace, and undoes what it decides"
     else:
         return
     _logger.warning("%s. Write OTEL_PROPAGATORS=tracecontext,baggage,cxtrace", fault)
@@ -316,13 +316,13 @@ def flush(timeout: float = DEADLINE) -> bool:
         timeout: Seconds; the call returns by then, whatever the exporter does.
 
     Returns:
-        True only if every span ended so far was delivered.
+        True only if every span that had ended since ``configure()`` was delivered.
     """
     return _within(timeout, _flush)
 
 
 def shutdown(timeout: float = DEADLINE) -> bool:
-    """Send what is waiting and stop. Runs by itself when the process exits.
+    """Send what is waiting and stop. Runs by itself where the interpreter exits normally.
 
     Args:
         timeout: Seconds; the call returns by then, whatever the exporter does.
@@ -331,6 +331,15 @@ def shutdown(timeout: float = DEADLINE) -> bool:
         True only if every span was delivered.
     """
     return _within(timeout, _shutdown)
+
+
+def _seconds(timeout: object) -> float:
+    """A time-out that can be waited for, whatever was given."""
+    try:
+        seconds = float(timeout)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        seconds = DEADLINE
+    return min(max(seconds, 0.0), _LONGEST) if seconds == seconds else DEADLINE
 
 
 def _within(timeout: float, work: Callable[[Wiring, float], bool]) -> bool:
@@ -353,29 +362,35 @@ def _within(timeout: float, work: Callable[[Wiring, float], bool]) -> bool:
             _guard.swallow(work.__name__, error)
             return False
         thread = _standby.take(run)
-    thread.join(timeout)
+    ended, until = wired.stamp.ended, monotonic() + _seconds(timeout)
+    while thread.is_alive() and monotonic() < until:
+        thread.join(min(_STEP, max(until - monotonic(), 0.0)))
+        # Under steady traffic OpenTelemetry's own flush goes on for as long as spans come.
+        if work is _flush and wired.exporters and _delivered(wired, ended):
+            return True
     return bool(done) and done[0]
 
 
 def _flush(wired: Wiring, timeout: float) -> bool:
     if wired.mode == "built" or wired.processors:
+        ended = wired.stamp.ended
         for processor in wired.processors:
             processor.force_flush()
-        return _delivered(wired)
+        return _delivered(wired, ended)
     force_flush = getattr(wired.provider, "force_flush", None)
-    return force_flush is not None and bool(force_flush(int(timeout * 1_000)))
+    return force_flush is not None and bool(force_flush(int(_seconds(timeout) * 1_000)))
 
 
 def _shutdown(wired: Wiring, timeout: float) -> bool:
     if wired.mode == "built":
         wired.provider.shutdown()
-        return _delivered(wired)
+        return _delivered(wired, wired.stamp.ended)
     if not wired.processors:
         return _flush(wired, timeout)
     for processor in wired.processors:
         processor.shutdown()  # type: ignore[no-untyped-call]
-    return _delivered(wired)
+    return _delivered(wired, wired.stamp.ended)
 
 
-def _delivered(wired: Wiring) -> bool:
-    return all(exporter.exported >= wired.stamp.ended for exporter in wired.exporters)
+def _delivered(wired: Wiring, ended: int) -> bool:
+    return all(exporter.exported >= ended for exporter in wired.exporters)

@@ -48,6 +48,11 @@ class TreeExporter(SpanExporter):
         self._lock = threading.Lock()
         self._waiting: dict[str, list[RecordedSpan]] = {}
 
+    def after_fork(self) -> None:
+        """Begin anew in a child: what waits is the parent's, and so may be the lock."""
+        self._lock = threading.Lock()
+        self._waiting = {}
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take the spans and print the trees that are whole; a broken stream is a ``FAILURE``."""
         if not self._open:

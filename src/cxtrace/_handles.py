@@ -192,7 +192,21 @@ class UnsampledTouchpoint(TouchpointHandle):
         self.ended = True
 
 
+_GIVEN_UP: Final = frozenset(
+    {
+        "concurrent.futures._base.CancelledError",
+        "starlette.requests.ClientDisconnect",
+        "starlette.websockets.WebSocketDisconnect",
+        "websockets.exceptions.ConnectionClosedOK",
+        "websockets.exceptions.ConnectionClosedError",
+    }
+)
+"""Ordinary exceptions by which frameworks say that the customer has gone."""
+
+
 def _outcome_of(error: BaseException) -> str:
+    if _type_of(error) in _GIVEN_UP:
+        return "abandoned"
     return "failed" if isinstance(error, Exception) else "abandoned"
 
 

@@ -8,9 +8,10 @@ from opentelemetry.context import Context, get_current
 
 from cxtrace import _guard, _runtime
 from cxtrace._handles import is_one_of, refuse
+from cxtrace._noun import Noun
 from cxtrace._plan import checked_name, refuse_function
 from cxtrace._touchpoint import outermost
-from cxtrace._wrap import Noun, block_of
+from cxtrace._wrap import block_of
 from cxtrace.attributes import Consent, CustomerKind
 from cxtrace.context import (
     Block,

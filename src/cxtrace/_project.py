@@ -20,9 +20,16 @@ def tool_table(start: Path) -> tuple[Path | None, dict[str, Any]]:
     """
     for folder in (start.absolute(), *start.absolute().parents):
         path = folder / "pyproject.toml"
-        if path.is_file():
+        if _is_there(path):
             return path, _table(path)
     return None, {}
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder above that this user may not look into
+        return False
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -87,6 +87,14 @@ class ApiTracing:
         blank(span, keys)
 
 
+class NoTracing(ApiTracing):
+    """Nothing at all, because somebody has switched OpenTelemetry off."""
+
+    def idle(self) -> bool:
+        """Always."""
+        return True
+
+
 def start_span(
     tracer: trace.Tracer,
     name: str,
@@ -161,7 +169,7 @@ class Runtime:
 current: Runtime = Runtime()
 """The decisions in force now. Replaced whole; only a key that nobody gave is filled in late."""
 
-_settling = threading.Lock()
+_settling = threading.RLock()
 
 forks: int = 0
 """How many forks lie between this process and the one that imported cxtrace."""
@@ -211,22 +219,23 @@ def _settle_key() -> None:
     except ConfigurationError as error:
         _guard.swallow("key", error)
         found = None
-    if found is None:
-        found = Key.ephemeral()
+    given, found = found, found or Key.ephemeral()
+    # First the key, then the warning: a log handler may ask for the key.
+    current.key = found
+    current.pseudonymiser = current.pseudonymiser or HmacPseudonymiser(found)
+    if given is None:
         _guard.warn_once(
             "ephemeral-key",
             "cxtrace has no key: pseudonyms hold for this process only and services cannot be "
             "joined. Set CXTRACE_KEY to the same secret of 32 bytes or more in every service; "
             'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one',
         )
-    current.key = found
-    current.pseudonymiser = current.pseudonymiser or HmacPseudonymiser(found)
 
 
 def _after_fork() -> None:
     global forks, inherited, _settling  # noqa: PLW0603
     forks += 1
-    _settling = threading.Lock()
+    _settling = threading.RLock()
     _guard.after_fork()
     inherited = trace.get_current_span()
     attach(without_ours(get_current()))

@@ -16,8 +16,9 @@ from cxtrace._handles import (
     TouchpointHandle,
     UnsampledTouchpoint,
 )
+from cxtrace._noun import Noun
 from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function
-from cxtrace._wrap import Noun, block_of
+from cxtrace._wrap import block_of
 from cxtrace.attributes import Channel
 from cxtrace.context import (
     KEY,
@@ -136,10 +137,11 @@ def _open_touchpoint(plan: Plan) -> Context | None:
     if parent is not None:
         unsampled = UnsampledTouchpoint(context, parent, place, scope)
         return with_cx(context, CXContext(scope, cx.journey, place, None, unsampled, unsampled))
-    attributes = _start_attributes(plan.attributes, scope.identity, cx.journey)
+    identity = scope.identity
+    attributes = _start_attributes(plan.attributes, identity, cx.journey)
     span = tracing.start(place.touchpoint, attributes, context, scope.take_origin())
     handle = TouchpointHandle(context, span, place, scope, attributes)
-    return _enter(context, cx, handle)
+    return _enter(context, cx, handle, identity)
 
 
 def _open_attached(plan: Plan) -> Context | None:
@@ -148,16 +150,21 @@ def _open_attached(plan: Plan) -> Context | None:
     if not span.is_recording() or getattr(span, "kind", None) not in _EDGE_KINDS:
         return _open_touchpoint(plan)
     cx = cx_of(context) or outermost(context)
-    attributes = _start_attributes(plan.attributes, cx.scope.identity, cx.journey)
+    identity = cx.scope.identity
+    attributes = _start_attributes(plan.attributes, identity, cx.journey)
     span.set_attributes(attributes)
     handle = AttachedTouchpoint(context, span, plan.place, cx.scope, attributes)
-    return _enter(context, cx, handle)
+    return _enter(context, cx, handle, identity)
 
 
-def _enter(context: Context, cx: CXContext, handle: TouchpointHandle) -> Context:
-    span = handle.span
+def _enter(
+    context: Context, cx: CXContext, handle: TouchpointHandle, identity: Identity
+) -> Context:
+    span, scope = handle.span, cx.scope
     if span.is_recording():
-        cx.scope.adopt_touchpoint(span.get_span_context().span_id, span)
+        scope.adopt_touchpoint(span.get_span_context().span_id, span)
+        if scope.identity is not identity:
+            scope.catch_up(span, _runtime.current.tracing.forget)
     inner = CXContext(cx.scope, cx.journey, handle.place, None, handle, handle)
     return with_cx_and_span(context, inner, span)
 

@@ -9,15 +9,14 @@ import inspect
 import sys
 import types
 import weakref
-from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from opentelemetry.context import Context, attach, get_current
 
 from cxtrace import _guard
-from cxtrace.context import KEY, Block, cx_of, leave
+from cxtrace.context import KEY, comes_from, leave
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
 """What a decorator takes and gives back: the same thing, its signature included."""
@@ -40,6 +39,18 @@ def close(context: Context, error: BaseException | None) -> None:
         block.end(error)
     except Exception as failure:  # noqa: BLE001
         _guard.swallow("close", failure)
+
+
+def _return(context: Context, error: BaseException | None) -> None:
+    """Close the block of a call, in which no block can still be open, whoever forgot to close it.
+
+    Without this, a customer whose block was entered by hand would go on to the next request.
+    """
+    block = block_of(context)
+    now = get_current()
+    if now is not context and now.get(KEY) is not context[KEY] and comes_from(now, block):
+        attach(context)
+    close(context, error)
 
 
 def end(context: Context, error: BaseException | None) -> None:
@@ -93,15 +104,15 @@ def _function(fn: Any, open_block: Open) -> Callable[..., Any]:
         context = open_block()
         if context is None:
             return fn(*args, **kwargs)
-        attach(context)
         try:
+            attach(context)
             result = fn(*args, **kwargs)
         except BaseException as error:
-            close(context, error)
+            _return(context, error)
             raise
         if type(result) in _DEFERRED:
             return _deferred(result, context)
-        close(context, None)
+        _return(context, None)
         return result
 
     return wrapper
@@ -112,13 +123,13 @@ def _coroutine(fn: Any, open_block: Open) -> Callable[..., Any]:
         context = open_block()
         if context is None:
             return await fn(*args, **kwargs)
-        attach(context)
         try:
+            attach(context)
             result = await fn(*args, **kwargs)
         except BaseException as error:
-            close(context, error)
+            _return(context, error)
             raise
-        close(context, None)
+        _return(context, None)
         return result
 
     return wrapper
@@ -284,13 +295,15 @@ def _deferred(result: Any, context: Context) -> Any:
     leave(context)
 
     def reopen() -> Context:
-        block_of(context).previous = get_current()
+        block = block_of(context)
+        if not comes_from(get_current(), block):
+            block.previous = get_current()
         return context
 
-    again = _DEFERRED[type(result)](lambda: result, reopen)
+    again: Callable[[], Any] = _DEFERRED[type(result)](lambda: result, reopen)
     if _is_iterable_coroutine(getattr(result, "gi_code", None)):
         again = types.coroutine(again)
-    driven = again()
+    driven: Any = again()
     driven.__name__, driven.__qualname__ = result.__name__, result.__qualname__
     # One that is never started never ends by itself.
     weakref.finalize(driven, _give_up, context).atexit = False
@@ -317,76 +330,3 @@ def _unhooked(asend: Callable[..., Any]) -> Callable[..., Any]:
             sys.set_asyncgen_hooks(*hooks)
 
     return first
-
-
-B = TypeVar("B", bound=Block)
-
-
-class Noun(Generic[B]):
-    """What ``touchpoint``, ``interaction``, ``journey`` and ``customer`` have in common.
-
-    The object is a description: every call and every entry opens a block of its own, so recursion,
-    threads and tasks can share it.
-    """
-
-    __slots__ = ("_entered", "_idle")
-
-    def __init__(self) -> None:
-        self._entered: dict[int, Context] = {}
-        self._idle = 0
-
-    @abstractmethod
-    def _open(self) -> Context | None: ...
-
-    @abstractmethod
-    def _handle(self, context: Context | None) -> B: ...
-
-    def __call__(self, fn: F) -> F:
-        """Decorate a function, coroutine, generator, async generator or method."""
-        return decorate(fn, self._open)
-
-    def __enter__(self) -> B:
-        context = self._open()
-        if context is None:
-            self._idle += 1
-        else:
-            self._entered[id(context[KEY])] = context
-            attach(context)
-        return self._handle(context)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        context = self._leaving()
-        if context is not None:
-            close(context, error)
-
-    async def __aenter__(self) -> B:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
-    def _leaving(self) -> Context | None:
-        """The entry that is left now: the one that is current here, else the latest."""
-        if not self._entered:
-            self._idle -= self._idle > 0
-            return None
-        cx = cx_of(get_current())
-        while cx is not None:
-            context = self._entered.pop(id(cx), None)
-            if context is not None:
-                return context
-            cx = None if cx.block is None else cx_of(cx.block.previous)
-        if self._idle:
-            self._idle -= 1
-            return None
-        return self._entered.popitem()[1]

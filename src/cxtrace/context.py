@@ -60,7 +60,7 @@ class Block:
         would else keep them all alive.
         """
         cx: CXContext | None = self.previous.get(KEY)  # type: ignore[assignment]
-        while cx is not None and cx.block is not None and cx.block.ended:
+        while cx is not None and cx.block is not None and cx.block.ended and cx.block is not self:
             self.previous = cx.block.previous
             cx = self.previous.get(KEY)  # type: ignore[assignment]
         return self.previous
@@ -166,28 +166,52 @@ class RequestScope:
         """Take the identity and write it to the open spans.
 
         Enclosing scopes take it too, up to one that somebody has already spoken for: a customer
-        who logs in inside a block for an anonymous visitor is known to the whole request.
+        who logs in inside a block for an anonymous visitor is known to the whole request. What is
+        said inside a block for a known customer stays in it, but for a withdrawn consent, which
+        counts wherever the same customer is meant.
 
         Args:
             identity: Who the customer is.
             forget: Takes from a span what consent no longer allows.
         """
         # Identity first, spans second: a span that starts in between sees the identity itself.
+        before, settled = self.identity, self.settled
         self.identity = identity
         self.settled = True
-        _write(self._open, identity.tags)
-        _write(self._touchpoints, {**identity.details, **identity.tags})
+        for span in self._open.copy().values():
+            _tell(span, identity, identity.tags, forget)
+        for span in self._touchpoints.copy().values():
+            _tell(span, identity, {**identity.details, **identity.tags}, forget)
+        parent = self._parent
+        if parent is None:
+            return
+        found = not parent.settled and (not settled or _is_nobody(before))
+        withdrawn = not identity.linkable and parent.identity.pseudonym == before.pseudonym
+        if found or withdrawn:
+            parent.identify(identity, forget)
+
+    def catch_up(self, span: Span, forget: Forget) -> None:
+        """Tell a span of ours what was said while it started."""
+        identity = self.identity
+        _tell(span, identity, {**identity.details, **identity.tags}, forget)
+
+
+def _is_nobody(identity: Identity) -> bool:
+    """Whether a customer block is about an anonymous visitor, and not one who refused."""
+    return identity.kind == "anonymous" or (
+        identity.pseudonym is None and identity.consent == "unknown"
+    )
+
+
+def _tell(span: Span, identity: Identity, tags: Mapping[str, str], forget: Forget) -> None:
+    # One span of others that fails must not keep the others from being told.
+    try:
         if not identity.linkable:
-            for span in (*self._open.copy().values(), *self._touchpoints.copy().values()):
-                forget(span, LINKING)
-        if self._parent is not None and not self._parent.settled:
-            self._parent.identify(identity, forget)
-
-
-def _write(spans: dict[int, Span], tags: Mapping[str, str]) -> None:
-    for span in spans.copy().values():
+            forget(span, LINKING)
         if span.is_recording():
             span.set_attributes(tags)
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("identify.span", error)
 
 
 class _Journey(NamedTuple):
@@ -324,6 +348,18 @@ def leave(context: Context) -> None:
         attach(cx.block.settle())  # type: ignore[union-attr]
     elif now.get(KEY) is cx:
         attach(_without(context, now, cx.block.settle()))  # type: ignore[union-attr]
+
+
+def comes_from(context: Context, block: Block) -> bool:
+    """Whether ``context`` was attached inside of ``block``, or inside of a block in it."""
+    cx = cx_of(context)
+    seen = None
+    while cx is not None and cx.block is not None and cx.block is not seen:
+        if cx.block is block:
+            return True
+        seen = cx.block
+        cx = cx_of(seen.previous)
+    return False
 
 
 def _without(context: Context, now: Context, before: Context) -> Context:

@@ -216,6 +216,9 @@ class CountingExporter(SpanExporter):
         """Begin anew in a child, where the parent's lock may be held for ever."""
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(self._counts, 0)
+        inner = getattr(self.inner, "after_fork", None)
+        if inner is not None:
+            inner()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export through the inner exporter and count the result."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from opentelemetry import baggage
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import (
     CarrierT,
@@ -172,7 +173,7 @@ def _place_of(members: Mapping[str, str]) -> Place | None:
 
 
 def _inject(carrier: Any, context: Context, setter: Setter[Any]) -> None:
-    existing = _existing(carrier)
+    existing = _existing(carrier, context)
     header = _baggage.parse(existing) if existing else None
     ours = _outbound(context)
     if ours is None and (header is None or not header.ours):
@@ -180,16 +181,29 @@ def _inject(carrier: Any, context: Context, setter: Setter[Any]) -> None:
     parts = [] if header is None else list(header.others)
     if ours is not None and _fits(parts, ours):
         parts.append(ours)
+    if isinstance(carrier, list):  # to which setters append, while readers take the first
+        carrier[:] = [pair for pair in carrier if pair[0] != HEADER]
     if parts:
         setter.set(carrier, HEADER, ",".join(parts))
     elif header is not None and isinstance(carrier, MutableMapping):
         del carrier[HEADER]
 
 
-def _existing(carrier: Any) -> str | None:
+def _existing(carrier: Any, context: Context) -> str | None:
     """What another propagator has written before us, or a redirect has carried along."""
-    found = carrier.get(HEADER) if isinstance(carrier, Mapping) else None
-    return found if isinstance(found, str) else None
+    found: Any = None
+    if isinstance(carrier, Mapping):
+        found = carrier.get(HEADER)
+    elif isinstance(carrier, list):
+        found = next((value for key, value in carrier if key == HEADER), None)
+    if isinstance(found, bytes):
+        return found.decode("utf-8", "replace")
+    if found is None or isinstance(found, str):
+        return found
+    # A shape of the carrier's own, such as a message attribute: write again what stands in it.
+    written: dict[str, str] = {}
+    W3CBaggagePropagator().inject(written, context)
+    return written.get(HEADER, "")
 
 
 def _fits(others: list[str], ours: str) -> bool:
@@ -197,6 +211,11 @@ def _fits(others: list[str], ours: str) -> bool:
     if len(ours) <= _baggage.MAX_BYTES and total <= _baggage.MAX_HEADER_BYTES:
         return True
     _guard.count("baggage.no_room")
+    _guard.warn_once(
+        "baggage.no_room",
+        "cxtrace: the names of a journey, its stage or touchpoint are too long for the baggage "
+        "header, so the journey ends at this service; letters beyond ASCII take six bytes or more",
+    )
     return False
 
 
