@@ -262,3 +262,31 @@ def test_stamp_without_exporters_counts_too() -> None:
     stamp = StampProcessor()
 
     assert stamp.ended == 0
+
+
+def test_flush_under_traffic() -> None:
+    """While spans keep coming, a flush still tells that those before it were delivered."""
+    wire(Exporter())
+    stop = threading.Event()
+
+    def traffic() -> None:
+        while not stop.wait(0.001):
+            spans(1)
+
+    thread = threading.Thread(target=traffic)
+    thread.start()
+    try:
+        assert all(cxtrace.flush() for _ in range(3))
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), -1, None, "2", "soon", 10**400])
+def test_odd_timeout(timeout: Any) -> None:
+    """A time-out that is none is no reason to raise."""
+    assert cxtrace.flush(timeout) is True
+    wire(Exporter())
+    spans(1)
+
+    assert cxtrace.flush(timeout) in (True, False)

@@ -400,3 +400,14 @@ def test_withdrawn_near_the_limit(cx):
     tags = cx.tags("a")
     assert not {tags.get("enduser.pseudo.id"), tags.get("cx.journey.id")} - {None, ""}
     assert tags["cx.touchpoint.name"] == "a"
+
+
+def test_customer_who_has_gone_is_no_failure(cx):
+    """Exceptions by which frameworks say that the customer left mean abandoned, and no error."""
+    gone = type("WebSocketDisconnect", (Exception,), {"__module__": "starlette.websockets"})
+
+    with pytest.raises(gone), touchpoint("chat"):
+        raise gone
+
+    assert cx.outcome("chat") == "abandoned"
+    assert cx.span("chat").status.status_code is StatusCode.UNSET

@@ -110,3 +110,14 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigurationError, match="Permission denied") as caught:
         tool_table(tmp_path)
     assert str(path) in str(caught.value)
+
+
+def test_folder_that_may_not_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder above that this user may not look into has no ``pyproject.toml`` for us."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+
+    assert tool_table(tmp_path) == (None, {})

@@ -761,7 +761,44 @@ def test_carrier_need_not_be_a_mapping(
     assert [key for key, _ in carrier] == keys
 
 
-@pytest.mark.parametrize("value", [None, b"cx.journey.id=7", 7, ["cx.journey.id=7"]])
+class Shaped(Setter[Any]):
+    """Values in a shape of their own, as some brokers have them."""
+
+    def __init__(self, shape: Any) -> None:
+        self.shape = shape
+
+    def set(self, carrier: Any, key: str, value: str) -> None:
+        """Put or append the value."""
+        if isinstance(carrier, list):
+            carrier.append((key, self.shape(value)))
+        else:
+            carrier[key] = self.shape(value)
+
+
+@pytest.mark.parametrize("shape", [str.encode, lambda text: {"StringValue": text}, str])
+@pytest.mark.parametrize("carrier", [{}, []], ids=["mapping", "pairs"])
+@pytest.mark.parametrize("attributes", [OURS, STRANGER])
+def test_members_of_others_stay_in_any_shape(
+    bench: Bench, shape: Any, carrier: Any, attributes: dict[str, str]
+) -> None:
+    """Where values are bytes or structures, the host's own baggage still goes out, once."""
+    carrier = type(carrier)()
+    setter = Shaped(shape)
+    attach(baggage.set_baggage("tenant", "acme"))
+    with (
+        cxtrace.journey("first_order"),
+        bench.tracer.start_as_current_span("r", kind=SpanKind.CLIENT, attributes=attributes),
+    ):
+        for propagator in (W3CBaggagePropagator(), CXPropagator()):
+            propagator.inject(carrier, setter=setter)
+
+    ((_, written),) = carrier if isinstance(carrier, list) else carrier.items()
+    text = written.decode() if isinstance(written, bytes) else str(written)
+    assert text.count("tenant=acme") == 1
+    assert ("cx.journey.id" in text) is (attributes is OURS)
+
+
+@pytest.mark.parametrize("value", [None, 7, ["cx.journey.id=7"]])
 def test_header_that_is_no_text_is_left_alone(bench: Bench, value: Any) -> None:
     """A value of another type is not ours to judge."""
     carrier = {"baggage": value}

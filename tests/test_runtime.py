@@ -1,5 +1,6 @@
 """What is in force: swapped whole, right with no provider at all, and fresh after a fork."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -249,3 +250,26 @@ def test_types_of_the_choices() -> None:
     words: Any = typing.get_args(_runtime.TrustInbound)
     assert words == ("signed", "always", "never")
     assert typing.get_args(_runtime.UnknownDestination) == ("nothing", "names")
+
+
+def test_log_handler_that_asks_for_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning that there is no key is logged when there is one: no handler waits for it."""
+    asked = []
+
+    class Shipper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            asked.append(_runtime.key().key_id)
+
+    handler = Shipper()
+    logging.getLogger("cxtrace").addHandler(handler)
+    try:
+        key = _runtime.key()
+    finally:
+        logging.getLogger("cxtrace").removeHandler(handler)
+
+    assert asked == [key.key_id]
+
+
+def test_nothing_is_traced_where_all_is_off() -> None:
+    """With tracing switched off, touchpoints are no-ops whatever provider there is."""
+    assert _runtime.NoTracing().idle()

@@ -26,7 +26,7 @@ from cxtrace._tree import (
     draw_trace,
     printable,
 )
-from cxtrace.exporters import TreeExporter
+from cxtrace.exporters import CountingExporter, TreeExporter
 
 MS = 10**6
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -647,3 +647,14 @@ def test_threads() -> None:
         root.replace("root", "child") == child
         for root, child in zip(printed[::2], printed[1::2], strict=True)
     )
+
+
+def test_fork_while_a_tree_is_printed() -> None:
+    """A child does not wait for the parent's lock, and does not print what the parent holds."""
+    stream = io.StringIO()
+    exporter = TreeExporter(stream)
+    exporter._lock.acquire()
+    CountingExporter(exporter).after_fork()
+    provider_of(exporter).get_tracer("test").start_span("child").end()
+
+    assert "child" in stream.getvalue()

@@ -118,13 +118,17 @@ def configure(
             _runtime.use(_runtime.Runtime(tracing=_runtime.NoTracing()))
             _logger.warning("cxtrace is off, because OTEL_SDK_DISABLED is set")
             return
-        try:
-            wiring = _wire(settle(arguments))
-        except Exception as error:
-            _runtime.use(_runtime.Runtime(consent_required=True))
-            if isinstance(error, ValueError):
-                raise ConfigurationError(f"OpenTelemetry refuses a setting: {error}") from error
-            raise
+        wiring = _wire_or_close(arguments)
+
+
+def _wire_or_close(arguments: Mapping[str, Any]) -> Wiring:
+    try:
+        return _wire(settle(arguments))
+    except Exception as error:
+        _runtime.use(_runtime.Runtime(consent_required=True))
+        if isinstance(error, ValueError):
+            raise ConfigurationError(f"OpenTelemetry refuses a setting: {error}") from error
+        raise
 
 
 def _wire(settings: Settings) -> Wiring:
