@@ -4,10 +4,12 @@ import contextvars
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from opentelemetry.trace import INVALID_SPAN
 
 import cxtrace
 from cxtrace import current_context, customer, identify, touchpoint
 from cxtrace._guard import counts
+from cxtrace._tracing import SDKTracing
 
 PSEUDONYM = "enduser.pseudo.id"
 
@@ -157,3 +159,47 @@ def test_identity_that_comes_while_a_span_starts(cx, consent, expected):
 
     assert cx.tags("late").get(PSEUDONYM) == (expected and cx.pseudonym(expected))
     assert cx.tags("late")["cx.consent.state"] == consent
+
+
+def test_span_that_has_ended_is_not_told(cx, caplog):
+    """A span that others ended without our seeing it is left as it is, without a word."""
+    with touchpoint("request"):
+        scope = current_context().scope
+        ended = cx.tracer.start_span("ended")
+        ended.end()
+        scope.adopt(1, ended)
+        identify("A")
+        scope.release(1)
+
+    assert PSEUDONYM not in ended.attributes
+    assert caplog.records == []
+
+
+def test_nothing_is_taken_from_a_span_that_has_ended(cx):
+    """What was exported cannot be taken back, and is not touched."""
+    with customer("A"), touchpoint("a") as entered:
+        pass
+
+    for forget in (cx.tracing.forget, SDKTracing(cx.tracer).forget):
+        forget(entered.span, (PSEUDONYM,))
+        forget(INVALID_SPAN, (PSEUDONYM,))
+
+    assert entered.span.attributes[PSEUDONYM] == cx.pseudonym("A")
+
+
+def test_generator_is_closed_where_nobody_listens(forgetful):
+    """Without a provider a decorated generator is closed as it would be without decoration."""
+    closed = []
+
+    @touchpoint("x")
+    def numbers():
+        try:
+            yield 1
+        finally:
+            closed.append(True)
+
+    iterator = numbers()
+    assert next(iterator) == 1
+    iterator.close()
+
+    assert closed == [True]

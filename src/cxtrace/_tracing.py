@@ -87,7 +87,7 @@ class Binding:
         self.scope = tracer._instrumentation_scope  # noqa: SLF001
         self.processor = tracer.span_processor
         self._listeners = _Listeners(tracer.span_processor)
-        self._is_enabled = getattr(tracer, "_is_enabled", _always)
+        self._is_enabled = tracer._is_enabled  # noqa: SLF001  no public way to ask
         self._ids = tracer.id_generator
         self._follows_parent = _follows_local_parent(tracer)
         self._random = _RANDOM if _makes_random_ids(tracer.id_generator) else 0
@@ -285,7 +285,3 @@ def _follows_local_parent(tracer: Tracer) -> bool:
     return sampler.get_description().endswith(
         "localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}"
     )
-
-
-def _always() -> bool:
-    return True
