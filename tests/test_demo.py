@@ -829,3 +829,15 @@ def test_an_installation_without_any_shop_finds_none(
     """Where neither the wheel nor a checkout has the shop, none is found."""
     monkeypatch.setattr(demo_shop, "__file__", str(tmp_path / "a/b/cli/_demo/shop.py"))
     assert demo_shop.find_shop() is None
+
+
+def test_services_of_a_checkout_find_their_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the shop is no part of an installed package, its folder goes to the services' path."""
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    shop = demo_shop.Shop("shop", tmp_path, tmp_path / "journeys.toml", search_path=tmp_path)
+    arguments = argparse.Namespace(otlp=None, protocol=None)
+
+    environment = demo_shop.environment_for(arguments, shop, tmp_path / "spans.jsonl", KEY)
+    assert environment["PYTHONPATH"] == os.pathsep.join([str(tmp_path), "mine"])
