@@ -121,6 +121,17 @@ def test_withdrawal_reaches_all_that_is_open_for_the_customer(cx):
         assert cx.tags(name)["cx.consent.state"] == "withdrawn"
 
 
+def test_refusal_of_one_says_nothing_of_another(cx):
+    """Two customers without a pseudonym are not for that reason the same."""
+    outer = customer("A", kind="account", consent="denied")
+    with outer, touchpoint("outer"), customer("B", consent="denied"), touchpoint("inner"):
+        identify("B", kind="person", consent="withdrawn")
+
+    assert cx.tags("outer")["cx.customer.kind"] == "account"
+    assert cx.tags("outer")["cx.consent.state"] == "denied"
+    assert cx.tags("inner")["cx.consent.state"] == "withdrawn"
+
+
 def test_withdrawal_goes_past_a_span_that_fails(cx, monkeypatch):
     """A span of others that cannot be told keeps nobody else from being told."""
     with customer("A", consent="granted"), touchpoint("ours") as ours:

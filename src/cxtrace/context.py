@@ -186,8 +186,8 @@ class RequestScope:
         if parent is None:
             return
         found = not parent.settled and (not settled or _is_nobody(before))
-        withdrawn = not identity.linkable and parent.identity.pseudonym == before.pseudonym
-        if found or withdrawn:
+        same = before.pseudonym is not None and parent.identity.pseudonym == before.pseudonym
+        if found or (same and not identity.linkable):
             parent.identify(identity, forget)
 
     def catch_up(self, span: Span, forget: Forget) -> None:
