@@ -166,8 +166,7 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
             return None
 
     def _enter(self) -> Context | None:
-        idle = _runtime.current.tracing.idle
-        if idle is not None and idle():
+        if _runtime.is_idle():
             return None
         context = get_current()
         cx = cx_of(context) or outermost(context)
@@ -203,8 +202,7 @@ def identify(
         consent: As for ``customer``.
     """
     try:
-        idle = _runtime.current.tracing.idle
-        if idle is not None and idle():
+        if _runtime.is_idle():
             return
         context = get_current()
         cx = cx_of(context)

@@ -184,6 +184,12 @@ inherited: Span | None = None
 """The span that was current at the fork: the parent's, of whose copy a child keeps away."""
 
 
+def is_idle() -> bool:
+    """Whether nobody listens, so that nothing needs to be known."""
+    idle = current.tracing.idle
+    return idle is not None and idle()
+
+
 def use(runtime: Runtime) -> None:
     """Put other decisions in force."""
     global current  # noqa: PLW0603

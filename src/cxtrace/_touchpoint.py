@@ -182,13 +182,13 @@ def _start_attributes(
 
 
 def _open_interaction(name: str) -> Context | None:
-    tracing = _runtime.current.tracing
-    if tracing.idle is not None and tracing.idle():
+    if _runtime.is_idle():
         return None
     context = get_current()
     cx = cx_of(context) or outermost(context)
     scope = cx.scope
     attributes: dict[str, Any] = {names.INTERACTION_NAME: name, **cx.tags()}
+    tracing = _runtime.current.tracing
     span = tracing.start(name, attributes, context, scope.take_origin())
     handle = SpanHandle(context, span, cx.place, scope, attributes)
     if span.is_recording():
