@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from .metric_stores import MetricStore, Prometheus, VictoriaMetrics
 from .servers import Collector, Jaeger, MissingError, Server, binary
 
 
@@ -21,6 +22,18 @@ def jaeger_binary() -> None:
 
 
 @pytest.fixture(scope="session")
+def prometheus_binary() -> None:
+    """Prometheus is built: otherwise the test is skipped, and in CI it fails."""
+    _require("prometheus")
+
+
+@pytest.fixture(scope="session")
+def victoriametrics_binary() -> None:
+    """VictoriaMetrics is built: otherwise the test is skipped, and in CI it fails."""
+    _require("victoriametrics")
+
+
+@pytest.fixture(scope="session")
 def collector(
     collector_binary: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Collector]:
@@ -33,6 +46,45 @@ def collector(
 def jaeger(jaeger_binary: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
     """A Jaeger that all tests share: look for your own service name in it."""
     with Jaeger(tmp_path_factory.mktemp("jaeger")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prometheus(
+    prometheus_binary: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """A Prometheus that all tests share: look for your own `job` in it."""
+    with Prometheus(tmp_path_factory.mktemp("prometheus")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def victoriametrics(
+    victoriametrics_binary: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VictoriaMetrics]:
+    """A VictoriaMetrics that all tests share: look for your own `service_name` in it."""
+    with VictoriaMetrics(tmp_path_factory.mktemp("victoriametrics")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["victoriametrics", "prometheus"])
+def store(request: pytest.FixtureRequest) -> MetricStore:
+    """Each of the stores of metrics in turn."""
+    server: MetricStore = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(scope="session")
+def metrics_collector(
+    collector_binary: None,
+    victoriametrics: VictoriaMetrics,
+    prometheus: Prometheus,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Collector]:
+    """A Collector like `collector` that also passes metrics on to both stores."""
+    exporters = {**victoriametrics.exporter(), **prometheus.exporter()}
+    folder = tmp_path_factory.mktemp("metrics_collector")
+    with Collector(folder, metrics_exporters=exporters) as server:
         yield server
 
 

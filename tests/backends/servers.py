@@ -72,6 +72,19 @@ class Span(TypedDict):
     raw: dict[str, Any]
 
 
+class Log(TypedDict):
+    """A log record that the Collector wrote; `raw` is the whole of it, as in OTLP JSON."""
+
+    body: Any
+    severity: str
+    event: str
+    attributes: dict[str, Any]
+    traceId: str
+    spanId: str
+    service: str
+    raw: dict[str, Any]
+
+
 def binary(name: str) -> Path:
     """The path of a built backend; raises MissingError when it is not built."""
     look = subprocess.run([BUILD, "--where", name], capture_output=True, text=True, check=False)
@@ -94,15 +107,18 @@ def collector_config(
     *,
     processors: Config | None = None,
     exporters: Config | None = None,
+    metrics_exporters: Config | None = None,
     replay: Path | None = None,
 ) -> Config:
     """A Collector that takes OTLP, and writes `traces.jsonl`, `metrics.jsonl` and `logs.jsonl`.
 
-    Every signal passes through the `processors`, in their order, and goes to the `exporters` too.
+    Every signal passes through the `processors`, in their order, and goes to the `exporters` too;
+    metrics go to the `metrics_exporters` as well.
     With `replay`, a file of OTLP JSON lines, the Collector also reads that from its start.
     """
     processors = processors or {}
     exporters = exporters or {}
+    metrics_exporters = metrics_exporters or {}
     receivers = {"otlp": _otlp(ports)}
     if replay is not None:
         receivers["otlp_json_file"] = {
@@ -127,10 +143,11 @@ def collector_config(
         }
         for signal in SIGNALS
     }
+    pipelines["metrics"]["exporters"] += metrics_exporters
     return {
         "receivers": receivers,
         "processors": processors,
-        "exporters": {**files, **exporters},
+        "exporters": {**files, **exporters, **metrics_exporters},
         "extensions": {"health_check": {"endpoint": f"{HOST}:{ports.health}"}},
         "service": {
             "extensions": ["health_check"],
@@ -184,10 +201,10 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "log.txt"
-        command = binary(self.name)
+        program = binary(self.name)
         folder.mkdir(parents=True, exist_ok=True)
         for tries_left in (2, 1, 0):
-            self._launch(command)
+            self._launch(program)
             try:
                 self.wait_for(self._is_healthy, timeout=30)
             except BaseException as error:
@@ -219,9 +236,18 @@ class Server:
         """Where it takes OTLP over HTTP; `/v1/traces` and the like come behind it."""
         return f"http://{HOST}:{self.ports.otlp_http}"
 
+    @property
+    def health_url(self) -> str:
+        """What answers with 200 once the server is ready."""
+        return f"http://{HOST}:{self.ports.health}{self.health_path}"
+
     def config(self) -> Config:
         """The configuration to start with, on `self.ports`."""
         raise NotImplementedError
+
+    def command(self, binary: Path, config: Path) -> list[str]:
+        """What starts the server, with the file of its configuration."""
+        return [str(binary), "--config", str(config)]
 
     def stop(self) -> None:
         """End the process, and wait until it has written everything; again does nothing."""
@@ -259,13 +285,13 @@ class Server:
                 raise AssertionError(f"{self.name}: {why}; last: {last!r}\n{self.log_tail()}")
             time.sleep(0.05)
 
-    def _launch(self, command: Path) -> None:
+    def _launch(self, binary: Path) -> None:
         self.ports = Ports.free()
         path = self.folder / "config.json"
         path.write_text(json.dumps(self.config(), indent=2))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [command, "--config", path],
+                self.command(binary, path),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -273,7 +299,7 @@ class Server:
             )
 
     def _is_healthy(self) -> bool:
-        status, _ = _get(f"http://{HOST}:{self.ports.health}{self.health_path}")
+        status, _ = get(self.health_url)
         return status == 200
 
 
@@ -288,10 +314,15 @@ class Collector(Server):
         *,
         processors: Config | None = None,
         exporters: Config | None = None,
+        metrics_exporters: Config | None = None,
         replay: Path | None = None,
     ) -> None:
         self.output = folder / "traces.jsonl"
-        self._parts = {"processors": processors, "exporters": exporters}
+        self._parts = {
+            "processors": processors,
+            "exporters": exporters,
+            "metrics_exporters": metrics_exporters,
+        }
         self._replay = replay
         super().__init__(folder)
 
@@ -308,6 +339,11 @@ class Collector(Server):
         """The spans written so far: those of one service, or all."""
         spans = [span for line in self.lines() for span in _spans(line)]
         return [span for span in spans if service in (None, span["service"])]
+
+    def logs(self, service: str | None = None) -> list[Log]:
+        """The log records written so far: those of one service, or all."""
+        logs = [log for line in self.lines("logs") for log in _logs(line)]
+        return [log for log in logs if service in (None, log["service"])]
 
 
 class Jaeger(Server):
@@ -344,7 +380,7 @@ class Jaeger(Server):
         return found[0] if found else None
 
     def _ask(self, path: str) -> list[Any]:
-        status, body = _get(f"{self.query_url}/api/{path}")
+        status, body = get(f"{self.query_url}/api/{path}")
         if status == 404:
             return []
         if status != 200:
@@ -357,7 +393,8 @@ def tags(span: Mapping[str, Any]) -> dict[str, Any]:
     return {tag["key"]: tag["value"] for tag in span["tags"]}
 
 
-def _get(url: str) -> tuple[int, bytes]:
+def get(url: str) -> tuple[int, bytes]:
+    """The status and the body of an answer, past any proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=5) as answer:
@@ -381,6 +418,23 @@ def _spans(line: Mapping[str, Any]) -> Iterable[Span]:
                     parentSpanId=span.get("parentSpanId", ""),
                     service=service,
                     raw=span,
+                )
+
+
+def _logs(line: Mapping[str, Any]) -> Iterable[Log]:
+    for resource in line.get("resourceLogs", ()):
+        service = _attributes(resource.get("resource", {})).get("service.name", "")
+        for scope in resource["scopeLogs"]:
+            for log in scope["logRecords"]:
+                yield Log(
+                    body=_value(log.get("body", {})),
+                    severity=log.get("severityText", ""),
+                    event=log.get("eventName", ""),
+                    attributes=_attributes(log),
+                    traceId=log.get("traceId", ""),
+                    spanId=log.get("spanId", ""),
+                    service=service,
+                    raw=log,
                 )
 
 
