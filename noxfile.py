@@ -137,7 +137,7 @@ def docs(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Check our types and what users see of them, with mypy and pyright."""
     wheel_and(session, *group("typing"), *group("test"))
-    session.run("mypy", "-p", "cxtrace")
+    session.run("mypy", "-p", "cxtrace", "-m", "_cxtrace_pytest")
     session.run("python", "-m", "pytest", "tests/test_typing.py", env=clean())
     session.run("pyright")
 
@@ -154,7 +154,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["wheel"])
 def backends(session: nox.Session) -> None:
-    """Build the real Collector and Jaeger where they are missing, and test with them: needs Go."""
+    """Build the real backends where they are missing, and test with them: needs Go."""
     no_go = [] if os.environ.get("CI") == "true" else [2]
     session.run("tools/backends/build", external=True, success_codes=[0, *no_go])
     wheel_and(session, *group("test"))

@@ -1,57 +1,91 @@
 """Touchpoints in the tests of your own service. Run with ``pytest examples/own_tests.py``."""
 
+from collections.abc import Callable
+
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import cxtrace
-from cxtrace import touchpoint
+from cxtrace import customer, interaction, journey, touchpoint
+from cxtrace.testing import Capture
 
-_exporter = InMemorySpanExporter()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def tracing() -> None:
-    """Once a run: a process has one tracer provider. In your tests, this is in conftest.py."""
-    cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml", exporter=_exporter)
+pytestmark = pytest.mark.cxtrace(journey_map="examples/journeys.toml")
 
 
-class Spans:
-    """The spans that ended in one test."""
-
-    def __getitem__(self, name: str) -> ReadableSpan:
-        cxtrace.flush()
-        found = {span.name: span for span in _exporter.get_finished_spans()}
-        assert name in found, f"no span named {name!r}; there are: {', '.join(found) or 'none'}"
-        return found[name]
+# The code under test
 
 
-@pytest.fixture
-def spans() -> Spans:
-    """Empty before each test."""
-    cxtrace.flush()
-    _exporter.clear()
-    return Spans()
+def bank(card: str) -> bool:
+    """Whether the card is good for it."""
+    return not card.endswith("0002")
 
 
 @touchpoint("checkout.pay")
-def pay(amount: float) -> None:
-    """The code under test."""
-    if amount > 100:
+def pay(card: str, ask: Callable[[str], bool]) -> bool:
+    """Ask the bank, while the customer waits."""
+    with interaction("confirm"), touchpoint("payment.authorise"):
+        is_paid = ask(card)
+    if not is_paid:
         cxtrace.current_touchpoint().fail("card_declined")
+    return is_paid
 
 
-def test_a_declined_card_is_a_failure_of_the_touchpoint(spans: Spans) -> None:
-    """A declined card fails the touchpoint although no exception flies."""
-    pay(149.90)
-
-    assert spans["checkout.pay"].attributes["cx.touchpoint.outcome"] == "failed"
-    assert spans["checkout.pay"].attributes["error.type"] == "card_declined"
+@touchpoint("order.confirm")
+def confirm() -> None:
+    """Say thank you."""
 
 
-def test_the_touchpoint_is_in_the_map(spans: Spans) -> None:
-    """The map says who owns it."""
-    pay(49.90)
+def order(email: str, card: str, ask: Callable[[str], bool] = bank) -> None:
+    """Order and pay."""
+    with journey("first_order"), customer(email):
+        with touchpoint("cart.view"):
+            pass
+        if pay(card, ask):
+            confirm()
 
-    assert spans["checkout.pay"].attributes["cx.touchpoint.planned"] is True
-    assert spans["checkout.pay"].attributes["cx.owner.function"] == "product"
+
+# The tests
+
+
+def test_a_paid_order_goes_its_way(cxtrace_capture: Capture) -> None:
+    """Whoever pays reaches the goal of the journey, and nothing is in the way."""
+    order("jane@example.com", "4111 1111 1111 1111")
+
+    cxtrace_capture.assert_route(
+        "first_order", ["cart.view", "checkout.pay", "payment.authorise", "order.confirm"]
+    )
+    assert cxtrace_capture.journey("first_order").outcome == "achieved"
+    cxtrace_capture.assert_no_friction()
+
+
+def test_a_declined_card_is_a_failure_of_the_touchpoint(cxtrace_capture: Capture) -> None:
+    """A declined card fails the touchpoint, although no exception flies."""
+    order("jane@example.com", "4000 0000 0000 0002")
+
+    cxtrace_capture.assert_outcome("checkout.pay", "failed", error="card_declined")
+    assert cxtrace_capture.touchpoint("checkout.pay").owner == "product"
+    assert cxtrace_capture.visits("order.confirm") == []
+
+
+def test_a_slow_bank_breaks_our_promise(cxtrace_capture: Capture) -> None:
+    """Three seconds are too long for the customer; the clock moves, and the test does not wait."""
+
+    def slow_bank(card: str) -> bool:
+        cxtrace_capture.clock.advance(3)
+        return bank(card)
+
+    order("jane@example.com", "4111 1111 1111 1111", slow_bank)
+
+    cxtrace_capture.assert_promise("pay_fast", "broken")
+    cxtrace_capture.assert_promise("pay_works")
+    assert [slow.touchpoint for slow in cxtrace_capture.signals("friction", type="slow")] == [
+        "checkout.pay"
+    ]
+
+
+def test_neither_customer_nor_card_is_sent(cxtrace_capture: Capture) -> None:
+    """Nothing that is sent tells who has paid, and with what."""
+    order("jane@example.com", "4111 1111 1111 1111")
+
+    cxtrace_capture.assert_nothing_personal("jane@example.com", "4111 1111 1111 1111")
+    paid = cxtrace_capture.touchpoint("checkout.pay")
+    assert paid.customer == cxtrace_capture.pseudonym("jane@example.com")

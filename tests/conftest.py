@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry._logs import _internal as logs_api
 from opentelemetry.context import Context, attach, get_current
+from opentelemetry.metrics import _internal as metrics_api
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cxtrace import _guard, _runtime
+from cxtrace import _clock, _guard, _instruments, _journeys, _metering, _runtime
 from cxtrace._tracing import SDKTracing, tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
@@ -50,7 +56,12 @@ class Capture:
     def use(self, **decisions: Any) -> None:
         """Put decisions in force, as ``configure`` would."""
         key = Key(b"k" * 32)
-        given = {"tracing": self.tracing, "key": key, "pseudonymiser": HmacPseudonymiser(key)}
+        given = {
+            "tracing": self.tracing,
+            "key": key,
+            "pseudonymiser": HmacPseudonymiser(key),
+            "bind": _metering.bind if self.path == "lean" else _instruments.bind,
+        }
         _runtime.use(_runtime.Runtime(**{**given, **decisions}))
 
     @property
@@ -81,9 +92,103 @@ class Capture:
         """The outcome of the one exported touchpoint of that name."""
         return self.tags(name).get("cx.touchpoint.outcome")
 
+    def events(self, name: str, span: str | None = None) -> list[dict[str, Any]]:
+        """The attributes of all exported events of that name, on one span or on any."""
+        return [
+            dict(event.attributes or {})
+            for each in (self.spans if span is None else [self.span(span)])
+            for event in each.events
+            if event.name == name
+        ]
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The attributes of the one exported event of that name."""
+        (found,) = self.events(name)
+        return found
+
     def pseudonym(self, customer: str | int) -> str:
         """What is sent in place of the customer's id."""
         return _runtime.pseudonymiser().pseudonym(customer)
+
+
+class Clock:
+    """Both clocks of cxtrace, which stand still until somebody moves them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        self.ahead = 0.0
+        monkeypatch.setattr(_clock, "steady", lambda: 1_000.0 + self.seconds)
+        monkeypatch.setattr(_clock, "wall_ns", self._wall_ns)
+
+    def _wall_ns(self) -> int:
+        return 1_700_000_000_000_000_000 + round((self.seconds + self.ahead) * 1e9)
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
+    def set_back(self, seconds: float) -> None:
+        """Let somebody set the clock on the wall back."""
+        self.ahead -= seconds
+
+
+class Meters:
+    """A private meter provider, in the place of the global one, and what it has measured."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+        self.reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self.reader], shutdown_on_exit=False, **options)
+        monkeypatch.setattr(metrics_api, "_METER_PROVIDER", self.provider)
+
+    def metrics(self) -> dict[str, Any]:
+        """All metrics of ours that have a value, by name; the SDK may measure itself too."""
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: metric
+            for resource in (() if data is None else data.resource_metrics)
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if not metric.name.startswith("otel.")
+        }
+
+    def points(self, name: str) -> list[Any]:
+        """The data points of a metric; none where nothing was measured."""
+        metric = self.metrics().get(name)
+        return [] if metric is None else list(metric.data.data_points)
+
+    def values(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        """Labels and value of each point: of a histogram how many values, and their sum."""
+        found = [
+            (
+                dict(point.attributes),
+                point.value if hasattr(point, "value") else (point.count, point.sum),
+            )
+            for point in self.points(name)
+        ]
+        return sorted(found, key=lambda pair: sorted(map(str, pair[0].items())))
+
+    def everything(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
+        """Labels and values of all metrics."""
+        return {name: self.values(name) for name in sorted(self.metrics())}
+
+
+class Records:
+    """A private logger provider, in the place of the global one, and what it has exported."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._exporter = InMemoryLogRecordExporter()
+        self.provider = LoggerProvider(shutdown_on_exit=False)
+        self.provider.add_log_record_processor(SimpleLogRecordProcessor(self._exporter))
+        monkeypatch.setattr(logs_api, "_LOGGER_PROVIDER", self.provider)
+
+    @property
+    def all(self) -> list[ReadableLogRecord]:
+        """Everything exported so far."""
+        return list(self._exporter.get_finished_logs())
+
+    def named(self, name: str) -> list[Any]:
+        """The log records of an event."""
+        return [each.log_record for each in self.all if each.log_record.event_name == name]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,13 +202,37 @@ def small_heap() -> Iterator[None]:
 
 @pytest.fixture
 def forgetful() -> Iterator[None]:
-    """Put the runtime, the counters and the context back to what they were."""
+    """Put the runtime, the counters, the journeys and the context back to what they were."""
     runtime, context = _runtime.current, get_current()
     _guard.reset()
+    _journeys.forget_all()
     yield
     _runtime.use(runtime)
     _guard.reset()
+    _journeys.forget_all()
     attach(context)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let time pass only when the test says so."""
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def meters(forgetful: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meters]:
+    """Give everybody a private meter provider."""
+    made = Meters(monkeypatch)
+    yield made
+    made.provider.shutdown()
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
+    """Give everybody a private logger provider."""
+    made = Records(monkeypatch)
+    yield made
+    made.provider.shutdown()
 
 
 @pytest.fixture

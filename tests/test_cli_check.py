@@ -39,6 +39,15 @@ name = "look"
 [journey.routes]
 r = ["cart.view", "cart.add"]
 """
+OVER_JOURNEYS = """\
+[promise.soon]
+claim = "Soon"
+source = "sla"
+metric = "journey.duration"
+op = "<="
+target = 1
+unit = "d"
+"""
 CODE = 'import cxtrace\ncxtrace.touchpoint("cart.view")\ncxtrace.touchpoint("cart.add")\n'
 
 
@@ -206,6 +215,74 @@ def test_warnings_fail_a_strict_check_only(run: Run, change: Callable[[str, str]
     assert code == 0
     assert out[-1] == "1 warning in the map; no code was named, so none was checked"
     assert run("check", "--strict", "maps")[0] == 1
+
+
+def test_series_are_counted(run: Run) -> None:
+    """With --series each metric has a line, and what the map does not say is told."""
+    code, out, _ = run("check", "--series", "maps")
+
+    assert code == 0
+    assert out[0].startswith("series: cx.nudge.outcomes 240 of 2,000")
+    assert "series: cx.touchpoint.effort 4 of 2,000, in Prometheus 44" in out
+    assert out[-2].startswith("series: assumed numbers of values: 20 for error.type, ")
+    assert out[-1].startswith("nothing found in the map")
+
+
+def test_series_are_data_too(run: Run) -> None:
+    """With --json each metric is a note with its numbers, unless series are ignored."""
+    notes = {item["key"]: item for item in json.loads("\n".join(run("check", "--json", "maps")[1]))}
+
+    assert notes["cx.touchpoint.effort"] == {
+        "rule": "series",
+        "level": "note",
+        "file": "shop",
+        "line": 0,
+        "key": "cx.touchpoint.effort",
+        "message": "4 of 2,000 series in the worst case",
+        "series": 4,
+        "limit": 2000,
+        "prometheus": 44,
+    }
+    assert run("check", "--json", "--ignore", "series", "maps")[1] == ["[]"]
+    assert len(run("check", "--series", "--ignore", "series", "maps")[1]) == 1
+
+
+def test_too_many_series_are_told(run: Run, change: Callable[[str, str], None]) -> None:
+    """What OpenTelemetry could not keep apart is a warning, in text and once in JSON."""
+    journeys = "".join(
+        f'[[journey]]\nname = "j{n}"\n[journey.routes]\nr = ["cart.view", "cart.add"]\n'
+        for n in range(50)
+    )
+    change("[[journey]]", f"{journeys}[[journey]]")
+    code, out, _ = run("check", "maps")
+    plain = json.loads("\n".join(run("check", "--json", "maps")[1]))
+
+    assert code == 0
+    assert out[0] == (
+        "warning: shop: cx.touchpoint.duration: 2,496 series in the worst case, and OpenTelemetry"
+        " keeps 2,000; send fewer journeys through the same touchpoints, or divide the map [series]"
+    )
+    assert [item["series"] for item in plain if item["level"] == "warning"] == [2496, 2496]
+    assert run("check", "--strict", "maps")[0] == 1
+
+
+def test_promises_over_journeys_need_no_touchpoint(
+    run: Run, change: Callable[[str, str], None]
+) -> None:
+    """They are bound by where they end, or hold for every journey there is."""
+    change("[[journey]]", OVER_JOURNEYS + 'ends = "cart.add"\n[[journey]]')
+    assert run("check", "maps")[1][0].startswith("nothing found")
+
+    change("[[journey]]", f"{OVER_JOURNEYS}[[journey]]")
+
+    assert run("check", "maps")[1][0].startswith("nothing found")
+
+
+def test_a_promise_over_journeys_needs_one(run: Run, change: Callable[[str, str], None]) -> None:
+    """Where there is no journey and no end, it is never measured."""
+    change(MAP[MAP.index("[[journey]]") :], OVER_JOURNEYS)
+
+    assert "[unused-promise]" in "\n".join(run("check", "maps")[1])
 
 
 def test_findings_are_data_too(run: Run, change: Callable[[str, str], None]) -> None:

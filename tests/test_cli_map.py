@@ -60,7 +60,8 @@ retail 7
   checkout.pay        owner product · web, mobile_app · customer begins ·
                       3 actions
                       ██████████▓▓▓▓▓▓▒▒▒▒  product 50%  it 30%  finance 20%
-                      promises pay_fast ·
+                      promises pay_fast
+                      friction repeat_action
                       interactions enter_card_number, confirm
 
 3 former_customer · after they were customers ──────────────────────────────────
@@ -96,6 +97,7 @@ def test_contacts_and_importance_are_drawn(run: Run) -> None:
     assert "owner product · critical · web, mobile_app" in out
     assert "  return_goods to return.refund It did not fit" in out
     assert " · 1 action\n" in out
+    assert "<= 48 h from order.confirm to delivery.ship for 97%" in " ".join(out.split())
 
 
 @given(journey_maps(), st.integers(40, 120))
@@ -170,6 +172,11 @@ def test_a_terminal_without_our_characters_gets_others() -> None:
 def test_characters_follow_the_encoding(encoding: str | None, expected: str) -> None:
     """Of an unknown encoding nothing is expected."""
     assert glyphs(encoding).shades[0] == expected
+
+
+def test_nothing_has_no_line() -> None:
+    """Where there is no piece to lay, there is no empty line."""
+    assert list(_drawing.paper(80, _drawing.ASCII).flow([], ", ", 2)) == []
 
 
 def test_a_bar_is_as_long_as_its_shares() -> None:

@@ -121,6 +121,38 @@ def test_interactions_and_journeys_are_found_too() -> None:
     assert found(source) == [("journey", "first_order"), ("interaction", "apply_coupon")]
 
 
+@pytest.mark.parametrize(
+    ("source", "name", "disclosed"),
+    [
+        ('from cxtrace import nudge\nnudge("a", "default", disclosed=False)', "a", "False"),
+        ('import cxtrace as cx\ncx.nudge(id="a", disclosed=False)', "a", "False"),
+        ('def f(tp):\n    tp.nudge("a", disclosed=False)', "a", "False"),
+        ('def f(tp):\n    self.tp().nudge("a", disclosed=False)', "a", "False"),
+        ('def f(tp):\n    tp.nudge(f"a{b}", disclosed=told(a))', None, "told(a)"),
+    ],
+)
+def test_nudges_that_are_not_disclosed_are_found(
+    source: str, name: str | None, disclosed: str
+) -> None:
+    """As a function or as a method of whatever; where only the running code knows, too."""
+    assert uses(source.encode(), "shop.py") == [
+        Use("nudge", name, "shop.py", 2, {"disclosed": disclosed})
+    ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'def f(tp):\n    tp.nudge("a")',
+        'def f(tp):\n    tp.nudge("a", disclosed=True)',
+        'nudge("a", disclosed=False)',
+    ],
+)
+def test_nudges_that_are_disclosed_are_left_alone(source: str) -> None:
+    """Disclosed is the default; a function of the same name from elsewhere is not ours."""
+    assert found(source) == []
+
+
 def test_arguments_that_are_known_are_read() -> None:
     """Stage, owner and channel are kept where they are texts or constants."""
     source = (
@@ -265,6 +297,34 @@ def test_a_difference_is_told_with_its_line(source: str, rule: str, problem: str
 
     assert (finding.rule, str(finding.problem)) == (rule, f"shop.py:2: {problem}")
     assert finding.level == ("note" if rule == "not-checked" else "error")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (
+            'nudge("hurry", "scarcity", disclosed=False)',
+            "nudge[hurry]: the customer is not told about this nudge",
+        ),
+        (
+            "tp.nudge(name, disclosed=False)",
+            "nudge: the customer is not told about this nudge",
+        ),
+        (
+            'tp.nudge("hurry", disclosed=told)',
+            (
+                "nudge[hurry]: whether the customer is told about this nudge is known"
+                " only when the code runs"
+            ),
+        ),
+    ],
+)
+def test_an_undisclosed_nudge_is_listed(source: str, problem: str) -> None:
+    """It is allowed, and nobody should have to look for it."""
+    [finding] = check(source)
+
+    assert (finding.rule, finding.level) == ("undisclosed-nudge", "note")
+    assert str(finding.problem) == f"shop.py:2: {problem}"
 
 
 def test_two_definitions_that_disagree_are_told_at_the_second() -> None:

@@ -17,9 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry import propagate, trace
+from opentelemetry import _logs, metrics, propagate, trace
+from opentelemetry._logs._internal import ProxyLoggerProvider
 from opentelemetry.context import attach, get_current
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.metrics._internal import _ProxyMeterProvider
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import (
+    LogRecordExporter,
+    LogRecordExportResult,
+    SimpleLogRecordProcessor,
+)
+from opentelemetry.sdk.metrics import Counter, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+)
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
     ConsoleSpanExporter,
@@ -31,11 +48,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import cxtrace
-from cxtrace import _config, _guard, _runtime
+from cxtrace import _config, _deadline, _guard, _runtime, exporters
 from cxtrace._settings import Settings
-from cxtrace.diagnostics import SpanLedger
+from cxtrace._wiring import Wiring
+from cxtrace.diagnostics import LogLedger, MetricLedger, SpanLedger
 from cxtrace.exceptions import ConfigurationError, MapError
-from cxtrace.exporters import TreeExporter
+from cxtrace.exporters import TreeExporter, read_spans
 from cxtrace.propagation import CXPropagator
 from cxtrace.sampling import DestinationSampler
 
@@ -56,12 +74,22 @@ class World:
 
     def __init__(self, propagator: Any) -> None:
         self.provider: Any = trace.ProxyTracerProvider()
+        self.meters: Any = _ProxyMeterProvider()
+        self.loggers: Any = ProxyLoggerProvider()
         self.propagator = propagator
         self.at_exit: list[Any] = []
 
     def set_provider(self, provider: Any) -> None:
         """Stand in for ``trace.set_tracer_provider``."""
         self.provider = provider
+
+    def set_meters(self, provider: Any) -> None:
+        """Stand in for ``metrics.set_meter_provider``."""
+        self.meters = provider
+
+    def set_loggers(self, provider: Any) -> None:
+        """Stand in for ``_logs.set_logger_provider``."""
+        self.loggers = provider
 
     def set_propagator(self, propagator: Any) -> None:
         """Stand in for ``propagate.set_global_textmap``."""
@@ -76,9 +104,13 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     found = World(propagate.get_global_textmap())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_config, "wiring", None)
-    monkeypatch.setattr(_config, "_standby", None)
+    monkeypatch.setattr(_deadline, "_standby", None)
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: found.provider)
     monkeypatch.setattr(trace, "set_tracer_provider", found.set_provider)
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: found.meters)
+    monkeypatch.setattr(metrics, "set_meter_provider", found.set_meters)
+    monkeypatch.setattr(_logs, "get_logger_provider", lambda: found.loggers)
+    monkeypatch.setattr(_logs, "set_logger_provider", found.set_loggers)
     monkeypatch.setattr(propagate, "get_global_textmap", lambda: found.propagator)
     monkeypatch.setattr(propagate, "set_global_textmap", found.set_propagator)
     monkeypatch.setattr(_config, "_flush_at_exit", lambda: found.at_exit.append("flush"))
@@ -86,14 +118,16 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     _runtime.use(_runtime.Runtime())
     _guard.reset()
     yield found
-    for processor in () if _config.wiring is None else _config.wiring.processors:
-        threading.Thread(target=processor.shutdown, daemon=True).start()
+    if _config.wiring is not None:
+        for part in (*_config.wiring.processors, *_config.wiring.pipelines):
+            stop = getattr(part, "discard", part.shutdown)
+            threading.Thread(target=stop, daemon=True).start()
     _runtime.use(runtime)
     _guard.reset()
     attach(context)
 
 
-def wired() -> _config.Wiring:
+def wired() -> Wiring:
     """What ``configure()`` put together."""
     assert _config.wiring is not None
     return _config.wiring
@@ -144,6 +178,10 @@ def test_every_setting_reaches_the_runtime(world: World) -> None:
         unknown_destination="names",
         public_endpoint=True,
         consent_required=True,
+        event_signal="span",
+        signals_off=["emotion"],
+        metrics_opt_in=["cx.channel.name"],
+        on_friction=print,
     )
     found = _runtime.current
 
@@ -155,6 +193,10 @@ def test_every_setting_reaches_the_runtime(world: World) -> None:
     assert found.unknown_destination == "names"
     assert found.public_endpoint
     assert found.consent_required
+    assert found.event_signal == "span"
+    assert found.signals_off == {"emotion"}
+    assert found.metrics_opt_in == {"cx.channel.name"}
+    assert found.on_friction is print
     assert not found.anonymous.linkable
     assert _runtime.is_linkable("unknown") is False
 
@@ -789,6 +831,515 @@ print("same")
     assert run(script, tmp_path).stdout == "same\n"
 
 
+# Metrics and log records
+
+
+class Metrics(MetricExporter):
+    """Takes metrics, and does with them what a test wants."""
+
+    def __init__(
+        self, *results: Any, temporality: dict[type, AggregationTemporality] | None = None
+    ) -> None:
+        super().__init__(temporality)
+        self.results = list(results)
+        self.exported: list[MetricsData] = []
+        self.shutdowns = 0
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """Raise or return the next of the results, else success."""
+        self.exported.append(metrics_data)
+        result = self.results.pop(0) if self.results else MetricExportResult.SUCCESS
+        if isinstance(result, Exception):
+            raise result
+        found: MetricExportResult = result
+        return found
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Nothing waits."""
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Count."""
+        self.shutdowns += 1
+
+
+class Records(LogRecordExporter):
+    """Takes log records, and says what a test wants."""
+
+    def __init__(self, result: LogRecordExportResult = LogRecordExportResult.SUCCESS) -> None:
+        self.result = result
+        self.bodies: list[Any] = []
+        self.shutdowns = 0
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Keep the bodies."""
+        self.bodies += [record.log_record.body for record in batch]
+        return self.result
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing waits."""
+        return True
+
+    def shutdown(self) -> None:
+        """Count."""
+        self.shutdowns += 1
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Exporters of metrics and of logs that packages have registered, by name."""
+    found: dict[str, Any] = {}
+
+    class Registered:
+        def __init__(self, exporter: Any) -> None:
+            self.exporter = exporter
+
+        def load(self) -> Any:
+            return lambda: self.exporter
+
+    class Registry(dict[str, Registered]):
+        @property
+        def names(self) -> set[str]:
+            return set(self)
+
+    monkeypatch.setattr(
+        exporters,
+        "entry_points",
+        lambda group: Registry({name: Registered(each) for name, each in found.items()}),
+    )
+    return found
+
+
+def count(amount: int = 1) -> None:
+    """Add to a counter of the host's."""
+    metrics.get_meter_provider().get_meter("host").create_counter("orders").add(amount)
+
+
+def log(body: str = "paid") -> None:
+    """Emit a log record as an instrumentation of the host's would."""
+    _logs.get_logger_provider().get_logger("host").emit(_logs.LogRecord(body=body))
+
+
+def sums(exported: MetricsData) -> list[Any]:
+    """The values of the counters."""
+    (resource,) = exported.resource_metrics
+    return [
+        getattr(point, "value", None)
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    ]
+
+
+def meter_reader() -> Any:
+    """Our first reader of metrics."""
+    pipeline = wired().metrics
+    assert pipeline is not None
+    return pipeline.readers[0]
+
+
+def reported() -> tuple[Any, Any]:
+    """What the report says about metrics and logs."""
+    found = cxtrace.report()
+    return found.metrics, found.logs
+
+
+FOLLOWED = [
+    ({"exporter": "otlp"}, {}, ["otlp"], []),
+    ({"exporter": "file:t.jsonl"}, {}, ["file:t.jsonl"], []),
+    ({"exporter": "console, file:t.jsonl"}, {}, ["file:t.jsonl"], []),
+    ({"exporter": "otlp_proto_http"}, {}, ["otlp_proto_http"], []),
+    ({"exporter": "console"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, [], []),
+    ({"exporter": InMemorySpanExporter()}, {}, [], []),
+    ({"exporter": "none"}, {}, [], []),
+    ({}, {}, [], []),
+    ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, ["otlp"], []),
+    ({}, {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://x"}, ["otlp"], []),
+    ({}, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://x"}, [], []),
+    ({}, {"OTEL_TRACES_EXPORTER": "otlp"}, ["otlp"], []),
+    ({}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "otlp"}, ["otlp"], []),
+    ({}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, ["otlp"], []),
+    ({"exporter": "otlp"}, {"OTEL_METRICS_EXPORTER": "none"}, [], []),
+    ({"exporter": "none"}, {"OTEL_METRICS_EXPORTER": "console, otlp"}, ["console", "otlp"], []),
+    ({"exporter": "otlp"}, {"OTEL_METRICS_EXPORTER": " "}, ["otlp"], []),
+    ({"exporter": "otlp"}, {"OTEL_LOGS_EXPORTER": "console"}, ["otlp"], ["console"]),
+    ({"exporter": "otlp", "event_signal": "both"}, {}, ["otlp"], ["otlp"]),
+    ({"exporter": "otlp", "event_signal": "span"}, {}, ["otlp"], []),
+    ({"event_signal": "log"}, {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://x"}, [], ["otlp"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "environ", "for_metrics", "for_logs"), FOLLOWED)
+def test_exporters_of_metrics_and_logs(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any],
+    environ: dict[str, str],
+    for_metrics: list[str],
+    for_logs: list[str],
+) -> None:
+    """Metrics go where the spans go, if it takes them; logs only if asked; ``OTEL_*`` wins."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    cxtrace.configure(**arguments)
+    found = [None if each is None else each.exporter for each in reported()]
+
+    assert found == [",".join(for_metrics) or None, ",".join(for_logs) or None]
+    assert (type(world.meters) is MeterProvider) is bool(for_metrics)
+    assert (type(world.loggers) is LoggerProvider) is bool(for_logs)
+
+
+def test_metrics_are_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """What is counted goes out at the flush, with the resource of the spans, and is in the report.
+
+    The newest sum is sent by each flush, so a flush that failed is made good by the next.
+    """
+    registered["memory"] = ours = Metrics(MetricExportResult.SUCCESS, MetricExportResult.FAILURE)
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "memory")
+    cxtrace.configure(service_name="shop", exporter="none")
+    count(3)
+
+    assert [cxtrace.flush() for _ in range(3)] == [True, False, True]
+    assert [sums(each) for each in ours.exported] == [[3], [3], [3]]
+    (resource,) = ours.exported[0].resource_metrics
+    assert resource.resource is world.provider.resource
+    assert reported()[0] == MetricLedger("built", "memory", 2, 1)
+    assert cxtrace.shutdown()
+    assert ours.shutdowns == 1
+
+
+def test_lost_delta_stays_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """With delta temporality nobody sends a failed difference again, so no flush is true then."""
+    delta: dict[type, AggregationTemporality] = {Counter: AggregationTemporality.DELTA}
+    registered["memory"] = Metrics(RuntimeError("secret"), temporality=delta)
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "memory")
+    cxtrace.configure(exporter="none")
+    count()
+
+    assert not cxtrace.flush()
+    count()
+    assert not cxtrace.flush()
+    assert reported()[0] == MetricLedger("built", "memory", 1, 1)
+
+
+def test_reader_instead_of_an_exporter(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """What ``prometheus`` registers is a reader: it is asked from outside, and nothing waits."""
+    registered["prometheus"] = reader = InMemoryMetricReader()
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "prometheus")
+    cxtrace.configure(exporter="none")
+    count(2)
+
+    assert cxtrace.flush()
+    found = reader.get_metrics_data()
+    assert found is not None
+    assert sums(found) == [2]
+    assert reported()[0] == MetricLedger("built", "prometheus", 0, 0)
+    wired().pipelines[0].after_fork()
+    assert reader.get_metrics_data() is None
+    assert cxtrace.shutdown()
+
+
+def test_nobody_takes_metrics(world: World) -> None:
+    """Without an exporter there is no provider and nothing to pay for."""
+    cxtrace.configure(exporter="console")
+
+    assert type(world.meters) is _ProxyMeterProvider
+    assert type(world.loggers) is ProxyLoggerProvider
+    assert reported() == (None, None)
+    assert wired().pipelines == []
+
+
+def test_providers_of_others_stay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meter and logger providers that are there are joined: flushed, never shut down or changed."""
+    reader, records = InMemoryMetricReader(), Records()
+    world.meters = meters = MeterProvider([reader], shutdown_on_exit=False)
+    world.loggers = loggers = LoggerProvider(shutdown_on_exit=False)
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(records))
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+    cxtrace.configure(exporter="file:t.jsonl", event_signal="log")
+
+    assert (world.meters, world.loggers) == (meters, loggers)
+    assert reported() == (MetricLedger("joined"), LogLedger("joined"))
+    assert cxtrace.flush()
+    assert cxtrace.shutdown()
+    count(7)
+    log()
+    for pipeline in wired().pipelines:
+        pipeline.after_fork()
+    found = reader.get_metrics_data()
+    assert found is not None
+    assert sums(found) == [7]
+    assert records.bodies == ["paid"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [(True, True), (None, True), (False, False), (OSError(), False)]
+)
+def test_flush_of_meters_of_others(world: World, answer: Any, expected: bool) -> None:
+    """A provider of others spoils a flush only if it says no, or raises."""
+
+    class Meters(NoOpMeterProvider):
+        def force_flush(self, timeout_millis: int) -> Any:
+            assert timeout_millis == 1_500
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    world.meters = Meters()
+    cxtrace.configure(exporter="none")
+
+    assert cxtrace.flush(1.5) is expected
+
+
+def test_meters_of_others_that_cannot_be_flushed(world: World) -> None:
+    """Where a provider of others has no flush, there is nothing to wait for."""
+    world.meters = NoOpMeterProvider()
+    cxtrace.configure(exporter="none")
+
+    assert cxtrace.flush()
+    assert cxtrace.shutdown()
+
+
+def test_log_records_are_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """What is logged goes out at the flush, with the resource of the spans, and is counted."""
+    registered["memory"] = ours = Records()
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "memory")
+    cxtrace.configure(exporter="none")
+    log("a")
+    assert reported()[1] == LogLedger("built", "memory", 1, 0, 0)
+    assert reported()[1].waiting == 1
+
+    assert cxtrace.flush()
+    log("b")
+    assert cxtrace.shutdown()
+    assert ours.bodies == ["a", "b"]
+    assert ours.shutdowns == 1
+    assert world.loggers.resource is world.provider.resource
+    assert reported()[1] == LogLedger("built", "memory", 2, 2, 0)
+    assert cxtrace.shutdown()
+    assert cxtrace.flush()
+
+
+def test_log_records_that_are_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """Records that the exporter gave up on are counted, and no flush claims them."""
+    registered["memory"] = Records(LogRecordExportResult.FAILURE)
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "memory")
+    cxtrace.configure(exporter="none")
+    log()
+
+    assert not cxtrace.flush()
+    assert not cxtrace.shutdown()
+    assert reported()[1] == LogLedger("built", "memory", 1, 0, 1)
+
+
+@pytest.mark.parametrize("event_signal", ["log", "both"])
+@pytest.mark.parametrize("exporter", ["console", "none"])
+def test_events_without_anybody_who_takes_them(
+    world: World, caplog: pytest.LogCaptureFixture, exporter: str, event_signal: Any
+) -> None:
+    """Whoever wants events as log records, and has no exporter for them, is told what to set."""
+    cxtrace.configure(exporter=exporter, event_signal=event_signal)
+    (said,) = caplog.records
+
+    assert said.message == (
+        f"cxtrace: event_signal is {event_signal!r}, but nobody takes log records: set "
+        "OTEL_LOGS_EXPORTER, or exporter to otlp or file:PATH"
+    )
+
+
+def test_three_kinds_in_one_file(world: World, tmp_path: Path) -> None:
+    """Spans, metrics and log records share a file, one kind a line, and are read apart."""
+    cxtrace.configure(exporter="file:all.jsonl", event_signal="both")
+    spans(2)
+    count()
+    log()
+
+    assert cxtrace.shutdown()
+    lines = (tmp_path / "all.jsonl").read_text().splitlines()
+    kinds = {next(iter(json.loads(line))) for line in lines}
+    assert kinds == {"resourceSpans", "resourceMetrics", "resourceLogs"}
+    recording = read_spans("all.jsonl")
+    assert (len(recording.spans), recording.skipped) == (2, 0)
+
+
+@pytest.mark.parametrize("kind", ["METRICS", "LOGS"])
+def test_unknown_exporter_of_metrics_or_logs(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A name that nobody knows is refused, and what was built before it ends its threads."""
+    before = set(threading.enumerate())
+    monkeypatch.setenv(f"OTEL_{kind}_EXPORTER", "console,nonsense")
+    with pytest.raises(ConfigurationError, match="unknown exporter 'nonsense'"):
+        cxtrace.configure(exporter="file:t.jsonl")
+
+    assert type(world.meters) is _ProxyMeterProvider
+    assert type(world.provider) is trace.ProxyTracerProvider
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OTEL_METRIC_EXPORT_INTERVAL", "0"), ("OTEL_BLRP_MAX_QUEUE_SIZE", "0")],
+)
+def test_refused_by_opentelemetry(
+    world: World, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """What OpenTelemetry refuses for metrics or logs is our error, and nothing has been changed."""
+    before = set(threading.enumerate())
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match="OpenTelemetry refuses a setting"):
+        cxtrace.configure(exporter="file:t.jsonl", event_signal="both")
+
+    assert type(world.meters) is _ProxyMeterProvider
+    assert type(world.loggers) is ProxyLoggerProvider
+    assert type(world.provider) is trace.ProxyTracerProvider
+    assert set(threading.enumerate()) == before
+
+
+def test_failure_stops_what_was_built(world: World) -> None:
+    """Where the spans cannot be set up, threads of metrics and logs that began are ended."""
+    before = set(threading.enumerate())
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        cxtrace.configure(exporter="file:t.jsonl,nonsense", event_signal="both")
+
+    assert set(threading.enumerate()) == before
+
+
+def test_failure_leaves_providers_of_others_alone(world: World) -> None:
+    """A call that fails does not touch the providers that it found."""
+    records = Records()
+    world.meters = MeterProvider(shutdown_on_exit=False)
+    world.loggers = loggers = LoggerProvider(shutdown_on_exit=False)
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(records))
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        cxtrace.configure(exporter="nonsense")
+
+    log()
+    assert records.bodies == ["paid"]
+
+
+def test_error_of_a_callback_of_others(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """A metric of the host's that cannot be collected makes a flush false, and nothing else."""
+    registered["memory"] = Metrics()
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "memory")
+    cxtrace.configure(exporter=Exporter())
+    monkeypatch.setattr(world.meters, "force_flush", lambda: 1 / 0)
+    spans()
+
+    assert not cxtrace.flush()
+    assert cxtrace.report().counts == {"errors.metrics": 1}
+    assert ledger_of_spans() == (1, 1)
+
+
+def ledger_of_spans() -> tuple[int, int]:
+    """Ended and exported."""
+    found = cxtrace.report().spans
+    assert found is not None
+    return found.ended, found.exported
+
+
+def test_metrics_and_logs_of_a_child(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """A child counts from zero, whatever the parent had counted and whichever lock it held."""
+    registered["memory"] = ours = Metrics(MetricExportResult.FAILURE)
+    monkeypatch.setattr(_deadline, "_watches_children", True)
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "memory")
+    monkeypatch.setattr(_config, "_lock", threading.Lock())
+    cxtrace.configure(exporter="file:t.jsonl", event_signal="both")
+    count(5)
+    log()
+    assert not cxtrace.flush()
+    reader = meter_reader()
+    storage = world.meters._measurement_consumer._reader_storages[reader]
+    locks = [reader._export_lock, storage._lock, world.meters._measurement_consumer._lock]
+    locks += [world.meters._meter_lock, world.loggers._logger_cache_lock]
+    for lock in locks:
+        threading.Thread(target=lock.acquire).start()
+    _config._after_fork()
+
+    assert reported() == (
+        MetricLedger("built", "memory", 0, 0),
+        LogLedger("built", "file:t.jsonl", 0, 0, 0),
+    )
+    ours.exported.clear()
+    count(2)
+    log()
+    assert cxtrace.flush()
+    assert [sums(each) for each in ours.exported] == [[2]]
+    assert cxtrace.shutdown()
+    _config._after_fork()
+    assert cxtrace.flush()
+
+
+def test_thread_of_the_reader_in_a_child(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """The periodic export goes on in a child, but not before the parent's sums are gone."""
+    registered["memory"] = Metrics()
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "memory")
+    cxtrace.configure(exporter="none")
+    reader = meter_reader()
+    parents = reader._daemon_thread
+    reader._at_fork_reinit()
+
+    assert reader._daemon_thread is parents
+    wired().pipelines[0].after_fork()
+    assert reader._daemon_thread is not parents
+    assert reader._daemon_thread.is_alive()
+
+
+def test_reader_without_a_thread(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """Where the interval is infinite there is no periodic export, in a child neither."""
+    registered["memory"] = Metrics()
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "memory")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "inf")
+    cxtrace.configure(exporter="none")
+    wired().pipelines[0].after_fork()
+
+    assert meter_reader()._daemon_thread is None
+    assert cxtrace.shutdown()
+
+
+def test_steady_log_traffic(
+    world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
+) -> None:
+    """While log records keep coming, a flush still tells that those before it were delivered."""
+    registered["memory"] = Records()
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "memory")
+    cxtrace.configure(exporter=Exporter())
+    stop = threading.Event()
+
+    def traffic() -> None:
+        while not stop.wait(0.001):
+            log()
+            spans()
+
+    thread = threading.Thread(target=traffic)
+    thread.start()
+    try:
+        assert all(cxtrace.flush(5) for _ in range(3))
+    finally:
+        stop.set()
+        thread.join()
+
+
 # Flushing
 
 
@@ -963,10 +1514,10 @@ class NoNewThread(threading.Thread):
 def test_exit_without_new_threads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no thread starts at the exit, the one that stood by sends what is waiting."""
     exporter = Exporter()
-    monkeypatch.setattr(_config, "_EXITS_WITHOUT_NEW_THREADS", True)
-    monkeypatch.setattr(_config, "_watches_children", True)
+    monkeypatch.setattr(_deadline, "_EXITS_WITHOUT_NEW_THREADS", True)
+    monkeypatch.setattr(_deadline, "_watches_children", True)
     cxtrace.configure(exporter=exporter)
-    _config._prepare_exit()
+    _deadline.prepare(cxtrace.shutdown)
     spans()
     with monkeypatch.context() as exiting:
         exiting.setattr(threading, "Thread", NoNewThread)
@@ -1040,7 +1591,7 @@ if __name__ == "__main__":
 
 def test_what_a_forked_child_does_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child gets a lock of its own and empty counters, configured or not."""
-    monkeypatch.setattr(_config, "_watches_children", True)
+    monkeypatch.setattr(_deadline, "_watches_children", True)
     monkeypatch.setattr(_config, "_lock", threading.Lock())
     _config._lock.acquire()
     _config._after_fork()
@@ -1063,7 +1614,7 @@ def test_end_of_a_child_is_watched(monkeypatch: pytest.MonkeyPatch, is_child: bo
     watched: list[Any] = []
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: is_child or None)
     monkeypatch.setattr(multiprocessing.util, "Finalize", lambda *args, **_: watched.append(args))
-    _config._finalise(cxtrace.shutdown)
+    _deadline._finalise(cxtrace.shutdown)
 
     assert watched == [(None, cxtrace.shutdown)] * is_child
 
@@ -1140,11 +1691,13 @@ def test_dead_collector_does_not_hold_the_call(
     protocol: str,
     call: Any,
 ) -> None:
-    """With a collector that does not take spans the call returns in time, and says false."""
+    """With a collector that takes nothing the call returns in time, and says false."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collectors[kind]}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-    cxtrace.configure()
+    cxtrace.configure(event_signal="both")
     spans(600)
+    count()
+    log()
     began = time.monotonic()
 
     assert call(timeout=1) is False
@@ -1153,7 +1706,11 @@ def test_dead_collector_does_not_hold_the_call(
 
 EXIT = """
 import cxtrace
-cxtrace.configure()
+from opentelemetry import _logs, metrics
+cxtrace.configure(event_signal="both")
+metrics.get_meter("host").create_counter("orders").add(1)
+_logs.get_logger("host").emit(_logs.LogRecord(body="paid"))
+assert cxtrace.report().metrics.provider == cxtrace.report().logs.provider == "built"
 for _ in range(2048):
     with cxtrace.touchpoint("t"):
         pass
@@ -1172,7 +1729,9 @@ def seconds_to_exit(process: "subprocess.Popen[str]") -> float:
 
 
 def test_dead_collector_does_not_hold_the_exit(tmp_path: Path, collectors: dict[str, int]) -> None:
-    """A process with a full queue and a dead collector ends soon, where the SDK takes up to 30 s.
+    """A process with full queues and a dead collector ends soon, where the SDK takes up to 30 s.
+
+    Spans, metrics and log records wait, and share one deadline.
 
     The bound is ``DEADLINE`` of 2 s, and generous time for ending five interpreters at once.
     """
@@ -1194,7 +1753,7 @@ def test_dead_collector_does_not_hold_the_exit(tmp_path: Path, collectors: dict[
     with ThreadPoolExecutor(len(DEAD)) as pool:
         seconds = list(pool.map(seconds_to_exit, processes))
 
-    assert max(seconds) < _config.DEADLINE + 4
+    assert max(seconds) < _deadline.DEADLINE + 4
 
 
 def test_console_exporter_of_the_sdk(world: World) -> None:

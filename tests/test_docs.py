@@ -175,7 +175,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     attributes = (tmp_path / "html" / "reference" / "attributes.html").read_text(encoding="utf-8")
     assert "cx.touchpoint.outcome" in attributes
-    assert "cx.emotion" not in attributes  # reserved in the registry, sent by nothing yet
+    assert "cx.emotion.valence" in attributes
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -315,6 +315,9 @@ def test_the_tags_that_are_listed_are_those_that_are_stamped() -> None:
     listed = reference.sent_names()
     assert {key for key in touchpoint if key not in listed} == {
         "cx.context.weather",
+        "cx.function.happy.it",
+        "cx.function.happy.product",
+        "cx.function.happy.service",
         "cx.owner.influence.finance",
         "cx.owner.influence.it",
         "cx.quality.taste",

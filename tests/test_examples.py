@@ -20,13 +20,18 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAYS = {
     "consent.py": "denied       cart.view []",
+    "effort.py": "cx.effort.actions 3\n",
     "every_kind_of_function.py": "✓ invoice.download",
     "fastapi_service.py": "   └─ ✓ order.confirm",
     "first_touchpoint.py": "✗ checkout.pay  card_declined",
+    "in_the_terminal.py": "\ncx_touchpoint_interactions_total 1\n",
     "join_a_provider.py": "SELECT shop.orders at checkout.pay\n",
     "late_identity.py": "customer v1.",
-    "own_tests.py": "2 passed",
+    "log_lines.py": '"event": "card declined"',
+    "own_tests.py": "4 passed",
+    "promises.py": "promise.evaluated refund_7d broken 8.4 of 7 d\n",
     "read_a_recording.py": "delivered: True\ncart.view completed\n",
+    "signals.py": "\ncx_value_attributed_total 29.94\n",
     "threads.py": "└─ change_quantity",
     "two_services.py": "to a stranger: ['traceparent']\n",
 }
@@ -41,6 +46,7 @@ def missing_packages(example: Path) -> list[str]:
     tree = ast.parse(example.read_text(encoding="utf-8"))
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    names -= {each.stem for each in EXAMPLES}  # one example may use another
     return [name for name in sorted(filter(None, names)) if not is_installed(name)]
 
 

@@ -2,6 +2,8 @@
 
 import http.server
 import importlib
+import io
+import itertools
 import json
 import logging
 import os
@@ -20,6 +22,9 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped,unused-ignore]
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -28,6 +33,22 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import (
+    ConsoleLogRecordExporter,
+    InMemoryLogRecordExporter,
+    LogRecordExportResult,
+    SimpleLogRecordProcessor,
+)
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ConsoleMetricExporter,
+    InMemoryMetricReader,
+    MetricExportResult,
+    MetricsData,
+)
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
@@ -36,17 +57,34 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
 
-from cxtrace import _otlp_file, exporters
+from cxtrace import _guard, _otlp_file, _otlp_json, exporters
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import (
     CountingExporter,
+    CountingLogExporter,
+    CountingMetricExporter,
+    FileLogExporter,
+    FileMetricExporter,
     FileSpanExporter,
     RecordedSpan,
     Recording,
     TreeExporter,
+    log_exporter,
+    metric_exporter,
     otlp_exporter,
+    otlp_log_exporter,
+    otlp_metric_exporter,
     read_spans,
     span_exporter,
 )
@@ -56,7 +94,8 @@ SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
 
 @pytest.fixture(autouse=True)
 def no_otel_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the settings of the machine out of the tests."""
+    """Keep the settings of the machine out of the tests, and what was already warned about."""
+    _guard.reset()
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
 
@@ -91,12 +130,16 @@ class Collector:
         self.address = ""
         self.paths: list[str] = []
         self.requests: list[ExportTraceServiceRequest] = []
+        self.bodies: list[bytes] = []
 
     @property
     def span_names(self) -> list[str]:
         return [
             span.name
-            for request in self.requests
+            for request in (
+                *self.requests,
+                *map(ExportTraceServiceRequest.FromString, self.bodies),
+            )
             for resource in request.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
@@ -112,7 +155,7 @@ def http_collector() -> Iterator[Collector]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             collector.paths.append(self.path)
-            collector.requests.append(ExportTraceServiceRequest.FromString(body))
+            collector.bodies.append(body)
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -373,7 +416,247 @@ def run_python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
+# Metrics and log records, over the wire
+
+
+def made_metrics(points: int = 1, name: str = "orders") -> MetricsData:
+    """Collect one counter with so many data points, one of which has an exemplar, and a gauge."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    meter = provider.get_meter("test", "1")
+    counter = meter.create_counter(name)
+    sampled = SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(1))
+    for number in range(points):
+        current = set_span_in_context(NonRecordingSpan(sampled)) if number == 0 else None
+        counter.add(number + 1, {"number": number}, current)
+    meter.create_histogram("duration").record(0.5)
+    found = reader.get_metrics_data()
+    assert found is not None
+    return found
+
+
+def made_records(count: int = 1, **more: Any) -> tuple[ReadableLogRecord, ...]:
+    """Emit log records under a span that is known to be sampled."""
+    memory: Any = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    provider = LoggerProvider(Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(memory))
+    sampled = SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(1))
+    for number in range(count):
+        record = LogRecord(
+            context=set_span_in_context(NonRecordingSpan(sampled)),
+            body=f"record {number}",
+            event_name="cx.friction",
+            severity_number=SeverityNumber.WARN,
+            attributes={"cx.friction.type": "slow", **more},
+        )
+        provider.get_logger("test").emit(record)
+    found: tuple[ReadableLogRecord, ...] = memory.get_finished_logs()
+    return found
+
+
+WIRES: list[tuple[Any, Any, str, str, Any]] = [
+    (otlp_metric_exporter, made_metrics, "METRICS", "/v1/metrics", MetricExportResult),
+    (otlp_log_exporter, made_records, "LOGS", "/v1/logs", LogRecordExportResult),
+]
+
+
+@pytest.mark.parametrize(("make", "items", "word", "path", "results"), WIRES)
+@pytest.mark.parametrize("tail", ["", "/", "/v1/traces", "/v1/metrics", "/v1/logs"])
+def test_base_of_metrics_and_logs(
+    http_collector: Collector, make: Any, items: Any, word: str, path: str, results: Any, tail: str
+) -> None:
+    """Trap 24 for metrics and logs: one base serves all, whichever path somebody has added."""
+    exporter = make("http/protobuf", f"http://{http_collector.address}{tail}")
+
+    assert exporter.export(items()) is results.SUCCESS
+    exporter.shutdown()
+    assert http_collector.paths == [path]
+
+
+@pytest.mark.parametrize(("make", "items", "word", "path", "results"), WIRES)
+def test_variables_of_metrics_and_logs(
+    http_collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Any,
+    items: Any,
+    word: str,
+    path: str,
+    results: Any,
+) -> None:
+    """Their own variables win over the general ones; their endpoint is used as it is."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{word}_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv(
+        f"OTEL_EXPORTER_OTLP_{word}_ENDPOINT", f"http://{http_collector.address}/tenant"
+    )
+    exporter = make()
+
+    assert exporter.export(items()) is results.SUCCESS
+    exporter.shutdown()
+    assert http_collector.paths == ["/tenant"]
+
+
+@pytest.mark.parametrize(("make", "items", "word", "path", "results"), WIRES)
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_traps_of_metrics_and_logs(
+    monkeypatch: pytest.MonkeyPatch,
+    make: Any,
+    items: Any,
+    word: str,
+    path: str,
+    results: Any,
+    protocol: str,
+) -> None:
+    """Trap 23 for metrics and logs: an endpoint without a scheme is refused by its variable."""
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{word}_ENDPOINT", "collector:4317")
+    with pytest.raises(ConfigurationError, match=f"OTLP_{word}_ENDPOINT='collector:4317' has no"):
+        make(protocol)
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{word}_TIMEOUT", "soon")
+    with pytest.raises(ConfigurationError, match=f"OTEL_EXPORTER_OTLP_{word}_TIMEOUT='soon'"):
+        make(protocol, "http://collector:4317")
+
+
+def test_temporality_is_that_of_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preferences of ``OTEL_EXPORTER_OTLP_METRICS_…`` reach the reader through our counting."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
+    monkeypatch.setenv(
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "base2_exponential_bucket_histogram",
+    )
+    exporter = CountingMetricExporter(otlp_metric_exporter("http/protobuf"))
+    temporality, aggregation = exporter._preferred_temporality, exporter._preferred_aggregation
+
+    assert temporality is not None
+    assert aggregation is not None
+    assert temporality[Counter] is AggregationTemporality.DELTA
+    assert isinstance(aggregation[Histogram], ExponentialBucketHistogramAggregation)
+
+
 # Files
+
+
+def test_metrics_follow_the_rules_of_otlp(tmp_path: Path) -> None:
+    """In a file of metrics, exemplars name their span in hex, and integers are strings."""
+    path = tmp_path / "metrics.jsonl"
+
+    assert FileMetricExporter(path).export(made_metrics()) is MetricExportResult.SUCCESS
+    [resource] = json.loads(path.read_text())["resourceMetrics"]
+    counter, histogram = resource["scopeMetrics"][0]["metrics"]
+    [point] = counter["sum"]["dataPoints"]
+    assert resource["resource"]["attributes"][0]["value"] == {"stringValue": "shop"}
+    assert counter["sum"]["aggregationTemporality"] == 2
+    assert point["asInt"] == "1"
+    assert point["exemplars"][0]["traceId"] == f"{0xABC:032x}"
+    assert point["exemplars"][0]["spanId"] == f"{0xDEF:016x}"
+    assert histogram["histogram"]["dataPoints"][0]["count"] == "1"
+
+
+def test_log_records_follow_the_rules_of_otlp(tmp_path: Path) -> None:
+    """In a file of log records, each names its span in hex, its event and its severity."""
+    path = tmp_path / "logs.jsonl"
+
+    assert FileLogExporter(path).export(made_records(2)) is LogRecordExportResult.SUCCESS
+    [resource] = json.loads(path.read_text())["resourceLogs"]
+    first, second = resource["scopeLogs"][0]["logRecords"]
+    assert first["traceId"] == f"{0xABC:032x}"
+    assert first["spanId"] == f"{0xDEF:016x}"
+    assert first["severityNumber"] == 13
+    assert first["eventName"] == "cx.friction"
+    assert (first["body"], second["body"]) == (
+        {"stringValue": "record 0"},
+        {"stringValue": "record 1"},
+    )
+
+
+def test_three_kinds_share_a_file(tmp_path: Path) -> None:
+    """Spans, metrics and log records may be appended to one file; its spans are read back alone."""
+    path = tmp_path / "all.jsonl"
+    FileMetricExporter(path).export(made_metrics())
+    FileSpanExporter(path).export(made_spans(2))
+    FileLogExporter(path).export(made_records())
+
+    recording = read_spans(path)
+
+    assert recording.skipped == 0
+    assert [span.name for span in recording] == ["child 1", "root"]
+
+
+@pytest.mark.parametrize("points", [1, 40])
+def test_long_metrics_become_several_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: int
+) -> None:
+    """Metrics are split as far as their data points; each line is whole by itself."""
+    monkeypatch.setattr(_otlp_json, "MAX_LINE", 700)
+    path = tmp_path / "metrics.jsonl"
+    FileMetricExporter(path).export(made_metrics(points))
+
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    metrics = [
+        metric
+        for line in lines
+        for scope in line["resourceMetrics"][0]["scopeMetrics"]
+        for metric in scope["metrics"]
+    ]
+    numbers = [
+        int(point["asInt"])
+        for metric in metrics
+        if metric["name"] == "orders"
+        for point in metric["sum"]["dataPoints"]
+    ]
+    assert sorted(numbers) == list(range(1, points + 1))
+    assert [metric["name"] for metric in metrics].count("duration") == 1
+    assert all(line["resourceMetrics"][0]["resource"]["attributes"] for line in lines)
+    assert all(m["sum"]["isMonotonic"] for m in metrics if m["name"] == "orders")
+
+
+@given(
+    st.lists(st.lists(st.lists(st.integers(0, 99)), max_size=3), max_size=3),
+    st.integers(1, 400),
+)
+def test_splitting_loses_nothing(tree: list[list[list[int]]], longest: int) -> None:
+    """However a message is split, its items come out, in order and below the limit if they can."""
+    levels = _otlp_json.SPANS.levels
+    message = {
+        "resourceSpans": [
+            {"scopeSpans": [{"spans": [{"n": n} for n in scope]} for scope in resource]}
+            for resource in tree
+        ]
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_otlp_json, "MAX_LINE", longest)
+        lines = list(_otlp_json._lines(message, levels))
+
+    found = [[leaf["n"] for leaf in _otlp_json.leaves(json.loads(line), levels)] for line in lines]
+    items = [n for resource in tree for scope in resource for n in scope]
+    assert list(itertools.chain(*found)) == items
+    assert all(
+        len(line) <= longest or len(part) <= 1 for line, part in zip(lines, found, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "items", "results"),
+    [
+        (FileMetricExporter, made_metrics, MetricExportResult),
+        (FileLogExporter, made_records, LogRecordExportResult),
+    ],
+)
+def test_files_of_metrics_and_logs_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Any, items: Any, results: Any
+) -> None:
+    """What cannot be written is a failure, told once for the file; so is all after shutdown."""
+    (tmp_path / "a-file").touch()
+    exporter = make(tmp_path / "a-file" / "t.jsonl")
+
+    assert exporter.export(items()) is results.FAILURE
+    assert exporter.force_flush() is True
+    assert FileSpanExporter(tmp_path / "a-file" / "t.jsonl").export(made_spans()) is FAILURE
+    assert len(caplog.records) == 1
+    exporter = make(tmp_path / "t.jsonl")
+    exporter.shutdown()
+    assert exporter.export(items()) is results.FAILURE
+    assert not (tmp_path / "t.jsonl").exists()
 
 
 def test_a_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -498,7 +781,7 @@ def test_two_processes_share_a_file(tmp_path: Path) -> None:
 
 def test_long_batches_become_several_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Collector cuts lines of more than 1 MiB, so a long batch is split; one span never is."""
-    monkeypatch.setattr(FileSpanExporter, "_MAX_LINE", 1500)
+    monkeypatch.setattr(_otlp_json, "MAX_LINE", 1500)
     path = tmp_path / "spans.jsonl"
     spans = made_spans(20, attributes={"long": "x" * 3000})
 
@@ -529,10 +812,10 @@ def test_a_span_that_cannot_be_encoded(
 ) -> None:
     """An encoder's error is a failure too; its text, which may quote the span, is not logged."""
 
-    def refuse(spans: object) -> bytes:
+    def refuse(kind: object, spans: object) -> bytes:
         raise ValueError("s3cret")
 
-    monkeypatch.setattr(_otlp_file, "_otlp_json", refuse)
+    monkeypatch.setattr(_otlp_file, "encoded", refuse)
 
     assert FileSpanExporter(tmp_path / "spans.jsonl").export(made_spans()) is FAILURE
     assert "ValueError" in caplog.text
@@ -564,20 +847,20 @@ def test_after_shutdown_a_file_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_foreign_lines_are_skipped_and_counted(tmp_path: Path) -> None:
-    """Torn JSON, other JSON, metrics and noise are counted; blank lines are nothing."""
+    """Torn JSON, other JSON and noise are counted; metrics, logs and blank lines are nothing."""
     path = tmp_path / "mixed.jsonl"
     FileSpanExporter(path).export(made_spans())
     whole = path.read_bytes()
     noise = [
         b'{"resourceSpans":[{"scopeSp',
-        b'{"resourceMetrics":[]}',
         b"[1, 2]",
         b"null",
         b"\xff\xfe",
         b"[" * 100_000,
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"no identifiers"}]}]}]}',
     ]
-    path.write_bytes(b"\n".join([*noise, b"", b"  ", whole]))
+    others = [b'{"resourceMetrics":[]}', b'{"resourceLogs":[{}]}', b"", b"  "]
+    path.write_bytes(b"\n".join([*noise, *others, whole]))
 
     recording = read_spans(path)
 
@@ -700,6 +983,65 @@ def test_flush_and_shutdown_pass_through() -> None:
     assert exporter.inner is inner
 
 
+@pytest.mark.parametrize(
+    ("counting", "inner", "items", "results"),
+    [
+        (CountingMetricExporter, ConsoleMetricExporter, made_metrics, MetricExportResult),
+        (CountingLogExporter, ConsoleLogRecordExporter, made_records, LogRecordExportResult),
+    ],
+)
+def test_counts_of_metrics_and_logs(
+    caplog: pytest.LogCaptureFixture, counting: Any, inner: Any, items: Any, results: Any
+) -> None:
+    """Delivered and failed data points and records are counted; nothing is raised."""
+    out = io.StringIO()
+    exporter = counting(inner(out=out))
+
+    assert exporter.export(items()) is results.SUCCESS
+    assert exporter.force_flush()
+    exporter.shutdown()
+    out.close()
+    assert exporter.export(items()) is results.FAILURE
+    each = 2 if counting is CountingMetricExporter else 1
+    assert (exporter.exported, exporter.failed) == (each, each)
+    [record] = caplog.records
+    assert "raised ValueError" in record.getMessage()
+    exporter.after_fork()
+    assert (exporter.exported, exporter.failed) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "counting", [CountingExporter, CountingMetricExporter, CountingLogExporter]
+)
+def test_an_exporter_that_cares_for_forks(counting: Any) -> None:
+    """An exporter that has something to do after a fork is told of it."""
+    told: list[bool] = []
+
+    class Careful(ConsoleMetricExporter):
+        def after_fork(self) -> None:
+            told.append(True)
+
+    counting(Careful()).after_fork()
+
+    assert told == [True]
+
+
+def test_flush_of_exporters_of_logs() -> None:
+    """An exporter of log records that can be flushed is; older ones cannot, and nothing waits."""
+
+    class Flushable(ConsoleLogRecordExporter):
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            return timeout_millis > 5
+
+    class Older:
+        """As those of OpenTelemetry 1.40."""
+
+    older: Any = Older()
+    exporter = CountingLogExporter(Flushable(out=io.StringIO()))
+    assert (exporter.force_flush(5), exporter.force_flush()) == (False, True)
+    assert CountingLogExporter(older).force_flush() is True
+
+
 def test_counts_of_many_threads() -> None:
     """No span is lost from the counts when threads export at once."""
     exporter = CountingExporter(InMemorySpanExporter())
@@ -749,6 +1091,29 @@ def install(monkeypatch: pytest.MonkeyPatch, **exporters_by_name: str) -> None:
     group = "opentelemetry_traces_exporter"
     found = [EntryPoint(name, value, group) for name, value in exporters_by_name.items()]
     monkeypatch.setattr(exporters, "entry_points", lambda group: EntryPoints(found))
+
+
+def test_named_exporters_of_metrics_and_logs(tmp_path: Path) -> None:
+    """The names are the same for metrics and logs; the console is OpenTelemetry's."""
+    file = f"file:{tmp_path}/t.jsonl"
+
+    assert isinstance(metric_exporter(file), FileMetricExporter)
+    assert isinstance(log_exporter(file), FileLogExporter)
+    assert isinstance(metric_exporter(" console "), ConsoleMetricExporter)
+    assert isinstance(log_exporter(" console "), ConsoleLogRecordExporter)
+    for make, name in ((metric_exporter, "OTLPMetricExporter"), (log_exporter, "OTLPLogExporter")):
+        for spec in ("otlp", "otlp_proto_http", "otlp_proto_grpc"):
+            exporter: Any = make(spec)
+            assert type(exporter).__name__ == name
+            exporter.shutdown()
+
+
+@pytest.mark.parametrize("make", [metric_exporter, log_exporter])
+@pytest.mark.parametrize(("spec", "meant"), [("oltp", "otlp"), ("file", "file:PATH")])
+def test_an_unknown_exporter_of_metrics_or_logs(make: Any, spec: str, meant: str) -> None:
+    """A name that nobody knows is refused, with the one that was meant."""
+    with pytest.raises(ConfigurationError, match=f"did you mean '{meant}'"):
+        make(spec)
 
 
 def test_exporters_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Forked and spawned children: they inherit no customer, export their own, and never hang."""
 
 import contextvars
+import json
 import os
 import subprocess
 import sys
@@ -20,15 +21,25 @@ import cxtrace
 from cxtrace import customer, current_context, current_touchpoint, identify, touchpoint
 signal.alarm(20)
 """
-CONFIGURE = 'cxtrace.configure(service_name="t", exporter="file:" + sys.argv[1], key="k" * 32)\n'
+CONFIGURE = (
+    'cxtrace.configure(service_name="t", exporter="file:" + sys.argv[1], key="k" * 32, '
+    'event_signal="both")\n'
+)
 
 
-def run(tmp_path, body, configure=True):
+def run(tmp_path, body, configure=True, **environ):
     """Run a program of its own, and give what it printed and the spans that it exported."""
     script, out = tmp_path / "program.py", tmp_path / "spans.jsonl"
     script.write_text(START + (CONFIGURE if configure else "") + dedent(body), encoding="utf-8")
     command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout, list(read_spans(out)) if out.exists() else []
@@ -211,6 +222,11 @@ LOCKS = {
     "key": "cxtrace._runtime._settling",
     "stamp": "cxtrace._config.wiring.stamp._lock",
     "span": "handle.span._lock",
+    "metrics under way": "reader._export_lock",
+    "collection": "meters._measurement_consumer._lock",
+    "sums": "meters._measurement_consumer._reader_storages[reader]._lock",
+    "meters": "meters._meter_lock",
+    "count of records": "cxtrace._config.wiring.logs._emitted._lock",
 }
 
 
@@ -223,11 +239,17 @@ def test_locks(tmp_path, lock):
         + dedent(
             f"""
             import cxtrace._config, cxtrace._guard, cxtrace._runtime
+            from opentelemetry import _logs, metrics
+
+            meters = metrics.get_meter_provider()
+            reader = cxtrace._config.wiring.metrics.readers[0]
 
             def work():
                 identify("B")
                 with touchpoint("child"):
                     cxtrace._guard.count("x")
+                metrics.get_meter("host").create_counter("orders").add(1)
+                _logs.get_logger("host").emit(_logs.LogRecord(body="child"))
                 identify("B")
                 cxtrace.report()
 
@@ -251,6 +273,69 @@ def test_locks(tmp_path, lock):
             """
         ),
     )
+
+
+def lines_of(path, kind):
+    """The lines of one kind in a file."""
+    return [line for line in path.read_text().splitlines() if next(iter(json.loads(line))) == kind]
+
+
+def test_metrics_and_log_records_of_a_child(tmp_path):
+    """A child sends what it has counted and logged itself, and nothing of its parent's again."""
+    run(
+        tmp_path,
+        FORK
+        + dedent(
+            """
+            from opentelemetry import _logs, metrics
+            counter = metrics.get_meter("host").create_counter("orders")
+            logger = _logs.get_logger("host")
+
+            def count(name):
+                counter.add(1, {"by": name})
+                logger.emit(_logs.LogRecord(body=name))
+
+            count("parent")
+            in_child(lambda: count("child"))
+            assert cxtrace.flush()
+            os._exit(0)
+            """
+        ),
+    )
+    out = tmp_path / "spans.jsonl"
+
+    for kind in ("resourceMetrics", "resourceLogs"):
+        child, parent = lines_of(out, kind)
+        assert ('"child"' in child, '"parent"' in child) == (True, False)
+        assert ('"child"' in parent, '"parent"' in parent) == (False, True)
+
+
+def test_periodic_export_in_a_child(tmp_path):
+    """The thread that exports metrics goes on in a child, from zero."""
+    run(
+        tmp_path,
+        FORK.replace("cxtrace.flush(9)", "True")
+        + dedent(
+            """
+            from opentelemetry import metrics
+            counter = metrics.get_meter("host").create_counter("orders")
+            counter.add(1, {"by": "parent"})
+            assert cxtrace.flush()
+
+            def work():
+                counter.add(1, {"by": "child"})
+                while '"child"' not in open(sys.argv[1]).read():
+                    pass
+
+            in_child(work)
+            os._exit(0)
+            """
+        ),
+        OTEL_METRIC_EXPORT_INTERVAL="100",
+    )
+
+    for line in lines_of(tmp_path / "spans.jsonl", "resourceMetrics"):
+        assert ('"child"' in line) is not ('"parent"' in line)
 
 
 def test_fork_under_load(tmp_path):

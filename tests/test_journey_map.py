@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,8 +12,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from cxtrace._happy import parse
 from cxtrace._map import find as _map_find
-from cxtrace._model import Function, Journey, Place, Promise, Stage, Touchpoint
+from cxtrace._map.dump import duration
+from cxtrace._model import (
+    FRICTION_RULES,
+    Friction,
+    FrictionRule,
+    Function,
+    Journey,
+    Place,
+    Promise,
+    Stage,
+    Touchpoint,
+)
 from cxtrace.exceptions import MapError
 from cxtrace.journey_map import JourneyMap, json_schema
 from tests.strategies import journey_maps
@@ -88,7 +101,10 @@ def test_a_map_holds_what_its_file_says() -> None:
         version = "7"
         context = ["weather"]
         [functions]
-        it = { contact = "#it", happy = "x > 1" }
+        it = { contact = "#it", happy = "value.amount > 1" }
+        [friction]
+        slow = { after = "5s", severity = "low" }
+        suppress = ["backtrack"]
         [[stage]]
         name = "purchase"
         phase = "customer"
@@ -101,6 +117,20 @@ def test_a_map_holds_what_its_file_says() -> None:
         target = 2
         unit = "s"
         objective = 0.99
+        exceeded_at = 1
+        [promise.deliver]
+        claim = "Deliver"
+        source = "sla"
+        metric = "journey.duration"
+        op = "<="
+        target = 2
+        unit = "d"
+        begins = "cart.view"
+        ends = "checkout.pay"
+        [[touchpoint]]
+        name = "cart.view"
+        stage = "purchase"
+        owner = "it"
         [[touchpoint]]
         name = "checkout.pay"
         description = "Two\\nlines"
@@ -113,8 +143,8 @@ def test_a_map_holds_what_its_file_says() -> None:
         interactions = ["confirm"]
         expected_actions = 0
         promises = ["pay_fast"]
-        friction = { slow = { after = "1s", count = 3, share = 0.5, on = true, of = ["a", 1] } }
-        match = [{ route = "POST /pay" }]
+        friction = { slow = { after = "1.5s" }, repeat_contact = { count = 4 }, suppress = ["slow"]}
+        match = [{ route = "POST /pay", count = 3, share = 0.5, on = true, of = ["a", 1] }]
         importance = "critical"
         [[journey]]
         name = "order"
@@ -124,20 +154,47 @@ def test_a_map_holds_what_its_file_says() -> None:
         express = ["checkout.pay"]
         """
     )
-    friction = {"slow": {"after": "1s", "count": 3, "share": 0.5, "on": True, "of": ("a", 1)}}
+    friction = Friction(
+        {
+            "slow": FrictionRule("slow", after=1.5, severity="low"),
+            "repeat_contact": FrictionRule("repeat_contact", 4, 86_400.0),
+        },
+        ("slow",),
+    )
 
     assert loaded == JourneyMap(
         name="retail",
         version="7",
         context=("weather",),
-        functions={"it": Function("it", "#it", "x > 1")},
+        functions={"it": Function("it", "#it", "value.amount > 1")},
+        friction=Friction({"slow": FrictionRule("slow", after=5.0, severity="low")}, ["backtrack"]),
         stages={"purchase": Stage("purchase", "customer", 4)},
         promises={
             "pay_fast": Promise(
-                "pay_fast", "Pay fast", "sla", "touchpoint.duration", "<=", 2.0, "s", 0.99
-            )
+                "pay_fast",
+                "Pay fast",
+                "sla",
+                "touchpoint.duration",
+                "<=",
+                2.0,
+                "s",
+                0.99,
+                exceeded_at=1.0,
+            ),
+            "deliver": Promise(
+                "deliver",
+                "Deliver",
+                "sla",
+                "journey.duration",
+                "<=",
+                2.0,
+                "d",
+                begins="cart.view",
+                ends="checkout.pay",
+            ),
         },
         touchpoints={
+            "cart.view": Touchpoint("cart.view", "purchase", "it"),
             "checkout.pay": Touchpoint(
                 "checkout.pay",
                 "purchase",
@@ -150,10 +207,10 @@ def test_a_map_holds_what_its_file_says() -> None:
                 0,
                 ("pay_fast",),
                 friction,
-                ({"route": "POST /pay"},),
+                ({"route": "POST /pay", "count": 3, "share": 0.5, "on": True, "of": ("a", 1)},),
                 "critical",
                 "Two\nlines",
-            )
+            ),
         },
         journeys={
             "order": Journey("order", "checkout.pay", {"express": ("checkout.pay",)}, "An order")
@@ -220,6 +277,187 @@ def test_places_point_to_where_things_are_defined(write: Callable[..., Path]) ->
     assert journey_map == JourneyMap.loads(f"\n\n{SMALL}")
 
 
+# What takes effect
+
+RULES = """\
+[promise.fast]
+claim = "c"
+source = "sla"
+metric = "touchpoint.duration"
+op = "<="
+target = 500
+unit = "ms"
+[promise.faster]
+claim = "c"
+source = "sla"
+metric = "touchpoint.duration"
+op = "<"
+target = 0.4
+unit = "s"
+[promise.slowly]
+claim = "c"
+source = "sla"
+metric = "touchpoint.duration"
+op = ">="
+target = 0.1
+unit = "s"
+[promise.all]
+claim = "c"
+source = "sla"
+metric = "journey.duration"
+ends = "door.open"
+op = "<="
+target = 1
+unit = "h"
+"""
+
+
+def friction(top: str = "", at: str = "", promises: str = "[]") -> tuple[FrictionRule, ...]:
+    """The rules at a touchpoint, by what the map says in general, and what it says there."""
+    text = SMALL.replace("[[stage]]", f"[friction]\n{top}\n{RULES}[[stage]]")
+    point = f"promises = {promises}\nfriction = {{ {at} }}\n"
+    return JourneyMap.loads(text + point).friction_at("door.open")
+
+
+def test_without_rules_nothing_is_friction() -> None:
+    """A map that says nothing finds nothing, at its touchpoints and elsewhere."""
+    small = JourneyMap.loads(SMALL)
+
+    assert (small.friction_at("door.open"), small.friction_at("elsewhere")) == ((), ())
+
+
+def test_a_rule_needs_no_keys() -> None:
+    """What is left out has a default."""
+    rules = "repeat_action = {}, error_streak = {}, validation_loop = {}, backtrack = {}"
+
+    assert friction(at=f"{rules}, repeat_contact = {{}}") == (
+        FrictionRule("repeat_action", 3, 10.0, None, "medium"),
+        FrictionRule("error_streak", 3, 600.0, None, "high"),
+        FrictionRule("validation_loop", 3, 300.0, None, "high"),
+        FrictionRule("backtrack", None, None, None, "low"),
+        FrictionRule("repeat_contact", 3, 86_400.0, None, "medium"),
+    )
+
+
+def test_every_rule_is_described() -> None:
+    """The reference of the map names each rule with the friction that it finds."""
+    text = (ROOT / "docs/reference/map.md").read_text(encoding="utf-8")
+    lines = {name: rule.type for name, rule in FRICTION_RULES.items()}
+
+    assert all(re.search(rf"\| `{name}` \|.*\| `{kind}` \|", text) for name, kind in lines.items())
+
+
+def test_a_touchpoint_takes_over_what_it_does_not_say() -> None:
+    """A key that the touchpoint leaves out is that of the map; other rules of the map stay."""
+    top = 'repeat_action = { count = 5, within = "1min" }\nbacktrack = {}'
+
+    assert friction(top, 'repeat_action = { severity = "high" }') == (
+        FrictionRule("repeat_action", 5, 60.0, None, "high"),
+        FrictionRule("backtrack", severity="low"),
+    )
+
+
+def test_the_rules_of_the_map_are_for_all() -> None:
+    """A touchpoint that no map plans has them too."""
+    text = SMALL.replace(
+        "[[stage]]", "[friction]\nbacktrack = {}\nslow = { after = '3s' }\n[[stage]]"
+    )
+    rules = (FrictionRule("backtrack", severity="low"), FrictionRule("slow", after=3.0))
+    journey_map = JourneyMap.loads(text)
+
+    assert journey_map.friction_at("door.open") == rules
+    assert journey_map.friction_at("elsewhere") == rules
+
+
+@pytest.mark.parametrize(
+    ("top", "at", "promises", "after"),
+    [
+        ("", "", "[]", None),
+        ("", "", '["fast"]', 0.5),
+        ("", "", '["fast", "faster"]', 0.4),
+        ("", "", '["slowly", "all"]', None),
+        ("", 'slow = { after = "1s" }', '["fast"]', 1.0),
+        ("", 'slow = { severity = "low" }', '["fast"]', 0.5),
+        ("", 'suppress = ["slow"]', '["fast"]', None),
+        ("slow = { after = '3s' }", "", "[]", 3.0),
+        ("slow = { after = '3s' }", "", '["fast"]', 0.5),
+        ("slow = { after = '3s' }", "slow = {}", "[]", 3.0),
+        ("slow = { after = '3s' }", "slow = {}", '["fast"]', 0.5),
+        ("slow = { after = '3s' }", 'suppress = ["slow"]', "[]", None),
+        ("slow = {}", "", "[]", None),
+        ("slow = {}", "", '["fast"]', 0.5),
+        ("suppress = ['slow']", "", '["fast"]', None),
+        ("suppress = ['slow']", "slow = {}", '["fast"]', 0.5),
+    ],
+)
+def test_slow_is_what_breaks_the_promise(
+    top: str, at: str, promises: str, after: float | None
+) -> None:
+    """The touchpoint's own rule comes first, then its strictest promise, then that of the map."""
+    rules = {rule.name: rule.after for rule in friction(top, at, promises)}
+
+    assert rules == ({} if after is None else {"slow": after})
+
+
+def test_the_severity_of_slow_is_that_of_the_map() -> None:
+    """A promise says when it is slow, and the map how bad that is."""
+    (rule,) = friction('slow = { after = "3s", severity = "blocking" }', "", '["fast"]')
+
+    assert rule == FrictionRule("slow", after=0.5, severity="blocking")
+
+
+def test_promises_are_measured_where_they_are_made_or_end() -> None:
+    """A promise over a part of a journey is at home where that part ends, and named once."""
+    text = SMALL.replace("[[stage]]", f"{RULES}[[stage]]")
+    made = JourneyMap.loads(text + 'promises = ["fast"]\n')
+    both = JourneyMap.loads(text + 'promises = ["all", "fast"]\n')
+
+    assert [promise.id for promise in made.promises_at("door.open")] == ["fast", "all"]
+    assert [promise.id for promise in both.promises_at("door.open")] == ["all", "fast"]
+    assert made.promises_at("elsewhere") == ()
+
+
+def test_a_map_built_in_code_may_lack_what_it_names() -> None:
+    """A promise that is not there is not measured, and nothing fails."""
+    built = JourneyMap(
+        name="built", touchpoints={"a": Touchpoint("a", "s", "it", promises=("gone",))}
+    )
+
+    assert built.promises_at("a") == ()
+
+
+def test_happiness_is_parsed_once() -> None:
+    """Functions that say what happy means have a predicate, which is no part of the text."""
+    loaded = JourneyMap.loads(
+        SMALL.replace("it = {}", "it = { happy = 'value.amount > 1' }\nhr = {}")
+    )
+    built = JourneyMap(name="built", functions={"it": Function("it", None, "what?")})
+
+    assert loaded.happiness == {"it": parse("value.amount > 1")}
+    assert loaded.happiness is loaded.happiness
+    assert built.happiness == {}
+    assert "happiness" not in loaded.dump()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.001, "1ms"),
+        (0.25, "250ms"),
+        (1.0, "1s"),
+        (1.5, "1500ms"),
+        (90.0, "90s"),
+        (600.0, "10min"),
+        (86_400.0, "1d"),
+        (604_800.0, "1wk"),
+        (0.123456789, "0.123456789s"),
+    ],
+)
+def test_durations_are_written_as_people_write_them(seconds: float, text: str) -> None:
+    """The largest unit that gives a whole number is taken."""
+    assert duration(seconds) == text
+
+
 # Many files
 
 
@@ -253,6 +491,19 @@ def test_the_place_of_a_stage_may_stand_in_one_file_only(write: Callable[..., Pa
     two = write("two.toml", SMALL)
 
     assert JourneyMap.load(one, two).stages["use"].order == 7
+
+
+def test_rules_for_friction_add_up(write: Callable[..., Path]) -> None:
+    """Each file may bring rules for all touchpoints, and say which are switched off."""
+    head = SMALL.partition("[functions]")[0]
+    one = write("one.toml", SMALL)
+    two = write("two.toml", head + '[friction]\nbacktrack = {}\nsuppress = ["slow"]\n')
+    three = write("three.toml", head + "[friction]\nbacktrack = {}\nerror_streak = {}\n")
+    journey_map = JourneyMap.load(one, two, three)
+
+    assert set(journey_map.friction.rules) == {"backtrack", "error_streak"}
+    assert journey_map.friction.suppress == ("slow",)
+    assert journey_map.places[("friction", "backtrack")] == Place(str(two), 4)
 
 
 def test_a_directory_stands_for_its_maps(write: Callable[..., Path], tmp_path: Path) -> None:

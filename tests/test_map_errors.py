@@ -120,7 +120,7 @@ ONE_PROBLEM = [
         '"touchpoint.time"',
         (
             'promise.pay_fast.metric: "touchpoint.time" is not a metric of promises;'
-            ' did you mean "touchpoint.duration"?'
+            ' did you mean "touchpoint.wait_time"?'
         ),
     ),
     (
@@ -131,7 +131,7 @@ ONE_PROBLEM = [
     (
         "{ slow =",
         "{ slwo =",
-        f'{PAY}.friction.slwo: "slwo" is not a kind of friction; did you mean "slow"?',
+        f'{PAY}.friction.slwo: "slwo" is not a key of friction; did you mean "slow"?',
     ),
     # references
     (
@@ -439,28 +439,187 @@ ONE_PROBLEM = [
     ),
     (
         "{ slow = { after",
-        "{ slow = 1, wait = { after",
-        f'{PAY}.friction.slow: 1 is not a table; write {{ count = "1s" }}',
+        "{ backtrack = 1, slow = { after",
+        f"{PAY}.friction.backtrack: 1 is not a table; write {{}}",
+    ),
+    # rules for friction
+    (
+        "slow = {",
+        "validation_rejected = { count = 3 }, slow = {",
+        (
+            f'{PAY}.friction.validation_rejected: "validation_rejected" is not a key of friction;'
+            ' did you mean "validation_loop"?'
+        ),
     ),
     (
         'after = "1s"',
-        "after = 2020-01-01",
-        f'{PAY}.friction.slow.after: 2020-01-01 is no text or number; write one such as "1s"',
+        'count = 3, after = "1s"',
+        (
+            f'{PAY}.friction.slow.count: "count" is not a key of the rule slow;'
+            " write one of: after, severity"
+        ),
     ),
     (
         'after = "1s"',
-        'after = [""]',
-        f'{PAY}.friction.slow.after[0]: "" is empty; write text such as "1s"',
+        "after = 1",
+        (
+            f"{PAY}.friction.slow.after: 1 is not a duration; write a number and one of"
+            ' ms, s, min, h, d, wk, such as "1s"'
+        ),
     ),
     (
         'after = "1s"',
-        "after = inf",
-        f"{PAY}.friction.slow.after: inf is not a finite number; write one such as 1.0",
+        'after = "1 second"',
+        (
+            f'{PAY}.friction.slow.after: "1 second" is not a duration; write a number and one of'
+            ' ms, s, min, h, d, wk, such as "1s"'
+        ),
+    ),
+    (
+        'after = "1s"',
+        'after = "0s"',
+        f'{PAY}.friction.slow.after: "0s" is not between 1ms and 366d; write "1s"',
+    ),
+    (
+        'after = "1s"',
+        'after = "53wk"',
+        f'{PAY}.friction.slow.after: "53wk" is not between 1ms and 366d; write "1s"',
+    ),
+    (
+        'after = "1s"',
+        'after = "1s", severity = "hihg"',
+        f'{PAY}.friction.slow.severity: "hihg" is not a severity; did you mean "high"?',
+    ),
+    (
+        "slow = {",
+        "backtrack = {}, repeat_action = { count = 0 }, slow = {",
+        f"{PAY}.friction.repeat_action.count: 0 is not between 1 and 100; write a number such as 3",
+    ),
+    (
+        "slow = {",
+        "repeat_action = { count = 3.5 }, slow = {",
+        f"{PAY}.friction.repeat_action.count: 3.5 is not a whole number; write one such as 3",
+    ),
+    (
+        "slow = {",
+        'suppress = ["backtrak"], slow = {',
+        (
+            f'{PAY}.friction.suppress[0]: "backtrak" is not a rule for friction;'
+            ' did you mean "backtrack"?'
+        ),
+    ),
+    (
+        'promises = ["pay_fast"]\nfriction = { slow = { after = "1s" } }',
+        "friction = { slow = {} }",
+        (
+            f"{PAY}.friction.slow.after: no promise about touchpoint.duration says when it is slow;"
+            ' add after = "1s", or such a promise'
+        ),
+    ),
+    (
+        "[[stage]]",
+        "friction = 3\n[[stage]]",
+        "functions.friction: 3 is not a table; write {}",
+    ),
+    (
+        "[functions]",
+        "[friction]\nbacktrak = {}\n[functions]",
+        'friction.backtrak: "backtrak" is not a key of friction; did you mean "backtrack"?',
+    ),
+    # promises
+    (
+        '"touchpoint.duration"',
+        '"touchpoint.wait"',
+        (
+            'promise.pay_fast.metric: "touchpoint.wait" is not a metric of promises;'
+            ' did you mean "touchpoint.wait_time"?'
+        ),
+    ),
+    (
+        '"touchpoint.duration"\nop = "<="\ntarget = 2.0\nunit = "s"',
+        '"touchpoint.wait_time"\nop = "<="\ntarget = 2.0\nunit = "%"',
+        (
+            'promise.pay_fast.unit: "%" is not a unit of time, which touchpoint.wait_time needs;'
+            " write one of: ms, s, min, h, d, wk"
+        ),
+    ),
+    (
+        'unit = "s"',
+        'unit = "s"\nends = "checkout.pay"',
+        (
+            "promise.pay_fast.ends: a promise about touchpoint.duration is measured at one"
+            ' touchpoint; remove it, or write metric = "journey.duration"'
+        ),
+    ),
+    (
+        '"touchpoint.duration"',
+        '"journey.duration"\nbegins = "cart.veiw"',
+        (
+            'promise.pay_fast.begins: "cart.veiw" is not a touchpoint of this map;'
+            ' did you mean "cart.view"?'
+        ),
+    ),
+    (
+        '"touchpoint.duration"',
+        '"journey.duration"\nbegins = "cart.view"\nends = "cart.view"',
+        (
+            'promise.pay_fast.ends: "cart.view" is where the time begins too;'
+            " write a touchpoint that comes later"
+        ),
+    ),
+    (
+        'unit = "s"',
+        'unit = "s"\nexceeded_at = 2.0',
+        (
+            "promise.pay_fast.exceeded_at: 2.0 is no better than the target, for which <= 2.0"
+            " is enough; write a smaller number"
+        ),
+    ),
+    (
+        'op = "<="\ntarget = 2.0',
+        'op = ">"\nexceeded_at = 1\ntarget = 2.0',
+        (
+            "promise.pay_fast.exceeded_at: 1.0 is no better than the target, for which > 2.0"
+            " is enough; write a larger number"
+        ),
+    ),
+    # what happy means
+    (
+        'contact = "#it"',
+        "happy = \"touchpoint.outcome == 'complete'\"",
+        (
+            "functions.it.happy: \"touchpoint.outcome == 'complete'\" cannot be evaluated:"
+            " character 23: 'complete' is never a value of touchpoint.outcome;"
+            " did you mean 'completed'?"
+        ),
+    ),
+    (
+        'contact = "#it"',
+        "happy = 3",
+        'functions.it.happy: 3 is not text; write "3"',
     ),
     (
         'match = [{ route = "POST /pay" }]',
         'match = [{ route = "" }]',
         f'{PAY}.match[#1].route: "" is empty; write text such as "POST /checkout/pay"',
+    ),
+    (
+        'match = [{ route = "POST /pay" }]',
+        "match = [{ route = 2020-01-01 }]",
+        (
+            f"{PAY}.match[#1].route: 2020-01-01 is no text or number;"
+            ' write one such as "POST /checkout/pay"'
+        ),
+    ),
+    (
+        'match = [{ route = "POST /pay" }]',
+        'match = [{ route = [""] }]',
+        f'{PAY}.match[#1].route[0]: "" is empty; write text such as "POST /checkout/pay"',
+    ),
+    (
+        'match = [{ route = "POST /pay" }]',
+        "match = [{ route = inf }]",
+        f"{PAY}.match[#1].route: inf is not a finite number; write one such as 1.0",
     ),
     (
         'match = [{ route = "POST /pay" }]',
@@ -491,6 +650,39 @@ def test_a_mistake_has_one_message(right: str, wrong: str, message: str) -> None
     found = problems(MAP.replace(right, wrong, 1))
 
     assert [problem.split(": ", 1)[1] for problem in found] == [message]
+
+
+def test_a_wrong_promise_is_told_once() -> None:
+    """A rule that leaves it to a promise when a touchpoint is slow does not repeat the mistake."""
+    text = MAP.replace('after = "1s"', "")
+
+    assert JourneyMap.loads(text).friction_at("checkout.pay")[0].after == 2.0
+    assert len(problems(text.replace('["pay_fast"]', '["pay_slow"]'))) == 1
+    assert len(problems(text.replace('"touchpoint.duration"', '"touchpoint.time"'))) == 1
+    assert len(problems(text.replace('"<="', '"=<"'))) == 1
+
+
+def test_someone_must_say_when_it_is_slow() -> None:
+    """The rule of a whole map needs a promise somewhere, or a time of its own."""
+    general = MAP.replace("[functions]", "[friction]\nslow = {}\n[functions]")
+    timed = general.replace("slow = {}", 'slow = { after = "3s" }').replace('after = "1s"', "")
+    nowhere = '"touchpoint.effort"'
+
+    assert JourneyMap.loads(general).friction_at("checkout.pay")[0].after == 1.0
+    assert JourneyMap.loads(timed.replace('"touchpoint.duration"', nowhere)).friction.rules
+    assert problems(general.replace('"touchpoint.duration"', nowhere)) == [
+        (
+            "m.toml:6: friction.slow.after: no promise about touchpoint.duration says when it is"
+            ' slow; add after = "1s", or such a promise'
+        )
+    ]
+
+
+def test_what_can_be_exceeded_needs_a_target_to_exceed() -> None:
+    """Where the target is wrong, nobody compares it with anything."""
+    text = MAP.replace('unit = "s"', 'unit = "s"\nexceeded_at = 2.0')
+
+    assert len(problems(text.replace("target = 2.0", "target = nan"))) == 1
 
 
 def test_an_array_of_tables_is_written_with_headers() -> None:
@@ -604,7 +796,7 @@ def test_a_key_may_be_quoted_and_dotted() -> None:
     assert found == [
         (
             'm.toml:1: "a b": "a b" is not a key of a journey map; write one of:'
-            " schema, name, version, context, functions, stage, promise, touchpoint, …"
+            " schema, name, version, context, functions, friction, stage, promise, …"
         )
     ]
 
@@ -760,6 +952,20 @@ def test_functions_and_promises_can_be_in_conflict(load: Callable[..., list[str]
             "b.toml:14: promise.pay_fast: defined differently at a.toml:14 (target);"
             " make both the same, or remove one"
         ),
+    ]
+
+
+def test_rules_for_friction_can_be_in_conflict(load: Callable[..., list[str]]) -> None:
+    """Two files may not say different things of one rule."""
+    one, two = (
+        MAP.replace("[fun", f"[friction]\nslow = {{ after = '{n}s' }}\n[fun") for n in (1, 2)
+    )
+
+    assert load(one, two) == [
+        (
+            "b.toml:6: friction.slow: defined differently at a.toml:6 (after);"
+            " make both the same, or remove one"
+        )
     ]
 
 

@@ -1,9 +1,23 @@
 """The facts of a journey map are values: immutable, comparable, hashable."""
 
+from typing import get_args
+
 import attrs
 import pytest
 
-from cxtrace._model import Journey, Place, Touchpoint, freeze
+from cxtrace._model import (
+    FRICTION_RULES,
+    FRICTION_TYPES,
+    SECONDS,
+    Friction,
+    FrictionRule,
+    Journey,
+    Place,
+    Promise,
+    TimeUnit,
+    Touchpoint,
+    freeze,
+)
 
 
 def test_a_fact_cannot_be_changed() -> None:
@@ -15,13 +29,14 @@ def test_a_fact_cannot_be_changed() -> None:
 
 
 def test_mappings_cannot_be_changed() -> None:
-    """Neither weights, nor routes, nor the tables inside of settings can be written to."""
+    """Neither weights, nor routes, nor rules, nor the tables inside of settings are writable."""
+    friction = Friction({"slow": FrictionRule("slow", after=1.0)})
     touchpoint = Touchpoint(
-        "cart.view", "purchase", "sales", influence={"it": 1.0}, friction={"slow": {"after": "1s"}}
+        "cart.view", "purchase", "sales", influence={"it": 1.0}, match=[{"a": {"b": 1}}]
     )
     journey = Journey("look", routes={"only": ["cart.view"]})
 
-    for mapping in (touchpoint.influence, touchpoint.friction["slow"], journey.routes):
+    for mapping in (touchpoint.influence, touchpoint.match[0]["a"], journey.routes, friction.rules):
         with pytest.raises(TypeError):
             mapping["x"] = 1  # type: ignore[index]
 
@@ -54,3 +69,37 @@ def test_freezing_reaches_all_the_way_down() -> None:
 def test_a_place_reads_as_editors_jump_to_it() -> None:
     """A place is written as file, colon, line."""
     assert str(Place("journeys.toml", 3)) == "journeys.toml:3"
+
+
+@pytest.mark.parametrize(
+    ("target", "unit", "seconds"),
+    [
+        (9.0, "ms", 0.009),
+        (2.5, "s", 2.5),
+        (10.0, "min", 600.0),
+        (48.0, "h", 172_800.0),
+        (7.0, "d", 604_800.0),
+        (1.0, "wk", 604_800.0),
+        (3.0, "{action}", None),
+    ],
+)
+def test_a_promise_knows_its_target_in_seconds(
+    target: float, unit: str, seconds: float | None
+) -> None:
+    """Targets in units of time are converted without losing a digit; others are no times."""
+    promise = Promise("p", "c", "sla", "delivered", "<=", target, unit)
+
+    assert promise.seconds == seconds
+
+
+def test_every_unit_of_time_has_its_seconds() -> None:
+    """The table of factors is complete."""
+    assert tuple(SECONDS) == get_args(TimeUnit)
+
+
+def test_a_rule_says_what_it_finds_and_who_found_it() -> None:
+    """Each rule finds a kind of friction, and is named with its version."""
+    rule = FRICTION_RULES["validation_loop"]
+
+    assert (rule.type, rule.detector) == ("validation_rejected", "validation_loop@1")
+    assert set(FRICTION_RULES) == set(FRICTION_TYPES)

@@ -21,6 +21,7 @@ from cxtrace import _config, _guard, _runtime, privacy
 from cxtrace import attributes as names
 from cxtrace._runtime import Runtime
 from cxtrace._settings import Settings, settle
+from cxtrace._wiring import Wiring
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.privacy import HmacPseudonymiser, Key, allowed, journey_id, load_key
 from cxtrace.processors import StampProcessor
@@ -172,7 +173,7 @@ def holders() -> list[Any]:
         HmacPseudonymiser(KEY),
         settings,
         Runtime(key=KEY, pseudonymiser=HmacPseudonymiser(KEY)),
-        _config.Wiring(settings, None, "built", None, StampProcessor(), (), ()),
+        Wiring(settings, None, "built", None, StampProcessor(), (), ()),
     ]
 
 

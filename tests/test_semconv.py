@@ -1,7 +1,9 @@
 """The registry in ``semconv/`` is well formed, and is what ``cxtrace.attributes`` says."""
 
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, get_args, get_origin
 
 import pytest
@@ -22,6 +24,7 @@ FOREIGN = {
     "user_agent.synthetic.type",
 }
 """Attributes of OpenTelemetry's own registry that ours refers to."""
+"""Attributes that services tell each other and no signal carries."""
 CORALOGIX: Final = re.compile(r"cx\.(application|subsystem|agent|otel_integration|cluster)\b")
 SCALARS = {"string", "int", "double", "boolean"}
 TEMPLATES = {f"template[{scalar}]" for scalar in SCALARS}
@@ -36,6 +39,14 @@ CARDINALITIES = {"low", "bounded", "high", "unbounded"}
 UNIT = re.compile(r"1|s|By|%|\{[a-z_]+\}")
 NAME = re.compile(r"cx(\.[a-z][a-z0-9_]*)+")
 NEVER_ON_METRICS = {"linkable", "high", "unbounded"}
+ALL_HAVE = {"brief", "note", "stability", "annotations", "attributes"}
+KEYS = {
+    "entities": {"type", "brief", "stability", "identity", "description"},
+    "events": {*ALL_HAVE, "name", "requirement_level"},
+    "metrics": {*ALL_HAVE, "name", "requirement_level", "instrument", "unit"},
+    "spans": {*ALL_HAVE, "type", "kind", "name"},
+}
+"""What Weaver's schema knows of each list, as far as we use it."""
 
 
 def read(name: str) -> Any:
@@ -170,6 +181,12 @@ def test_nothing_is_defined_twice(file: str) -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("file", sorted(KEYS))
+def test_lists_have_known_keys_only(file: str) -> None:
+    """What stands in a list is what Weaver reads there, and nothing that it would refuse."""
+    assert {key for item in read(file)[file] for key in item} <= KEYS[file]
+
+
 @pytest.mark.parametrize("key", sorted({*ATTRIBUTES, *SPANS, *EVENTS, *METRICS, *ENTITIES}))
 def test_names_are_ours(key: str) -> None:
     """Each name is in our name space, and none is Coralogix's."""
@@ -283,6 +300,25 @@ def test_spans_and_events_are_complete(name: str) -> None:
     assert each["attributes"]
 
 
+def test_what_hurts_the_customer_is_a_warning() -> None:
+    """Of an event that can be a warning, the registry says which values make it one."""
+    warnings = {
+        name: each["annotations"]["cx"]["warn_if"]
+        for name, each in EVENTS.items()
+        if "annotations" in each
+    }
+
+    assert warnings == {
+        "cx.friction": {"cx.friction.severity": ["high", "blocking"]},
+        "cx.promise.evaluated": {"cx.promise.result": ["broken"]},
+        "cx.complaint": {"cx.complaint.state": ["opened", "reopened"]},
+    }
+    for name, values in warnings.items():
+        ((key, bad),) = values.items()
+        assert key in {ref["ref"] for ref in refs(EVENTS[name])}
+        assert set(bad) < set(members(key))
+
+
 def test_emotions_have_no_biometric_source() -> None:
     """A machine that reads faces, voices or bodies cannot be named as a source of an emotion."""
     assert members("cx.emotion.source") == ["self_reported", "behavioral", "text", "agent_assessed"]
@@ -293,3 +329,70 @@ def test_nudges_are_honest() -> None:
     levels = {ref["ref"]: ref["requirement_level"] for ref in refs(EVENTS["cx.nudge.exposure"])}
 
     assert levels["cx.nudge.disclosed"] == levels["cx.nudge.reversible"] == "required"
+
+
+# The pages that are made of it
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    """The makers of the reference."""
+    pytest.importorskip("sphinx", reason="sphinx, of the docs group, is not installed")
+    path = SEMCONV.parent / "docs" / "_ext" / "cx_reference.py"
+    spec = importlib.util.spec_from_file_location("cx_reference", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_call_metrics_as_prometheus_does(pages: ModuleType) -> None:
+    """The unit and the kind of a metric go into its name, as the stores of the backends show it."""
+    units = {"s": "histogram", "1": "gauge", "{action}": "histogram", "By": "counter"}
+    shown = [
+        pages.prometheus_name({"name": "cx.it", "unit": unit, "instrument": instrument})
+        for unit, instrument in units.items()
+    ]
+
+    assert shown == ["cx_it_seconds", "cx_it_ratio", "cx_it", "cx_it_bytes_total"]
+    assert pages.prometheus_name(METRICS["cx.touchpoint.duration"]) == (
+        "cx_touchpoint_duration_seconds"
+    )
+    assert pages.prometheus_name(METRICS["cx.value.attributed"]) == "cx_value_attributed_total"
+
+
+def test_pages_list_what_is_sent(pages: ModuleType) -> None:
+    """Each event and metric that the code names has its section, and no other has."""
+    sent = pages.sent_names()
+
+    events = re.findall("^## `(.+)`$", pages.events(), re.MULTILINE)
+    metrics = re.findall("^## `(.+)`$", pages.metrics(), re.MULTILINE)
+    assert events == [name for name in EVENTS if name in sent]
+    assert metrics == [name for name in METRICS if name in sent]
+    assert [f"| `{name}` |" in pages.metric_table() for name in metrics] == [True] * len(metrics)
+
+
+def test_pages_say_how_loud_an_event_is(pages: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The severity, and the level and condition of each attribute, are told."""
+    monkeypatch.setattr(pages, "sent_names", lambda: {"cx.friction", "cx.emotion"})
+
+    friction, emotion = pages.events().split("## `cx.emotion`")
+
+    assert "`WARN` where `cx.friction.severity` is `high` or `blocking`, else `INFO`." in friction
+    assert "| `cx.friction.detector` | conditionally required: If a rule detected it. |" in friction
+    assert "Severity: `INFO`. Opt-in: sent where the code calls it." in emotion
+    assert "| `cx.emotion.arousal` | opt-in |" in emotion
+
+
+def test_pages_tell_notes_and_no_warnings(
+    pages: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note follows the meaning; the warning of the registry is the column of the class."""
+    monkeypatch.setattr(pages, "sent_names", lambda: {"cx.function.happy", "feature_flag.key"})
+
+    *_, happy, flag = pages.attribute_table().splitlines()
+
+    assert happy.startswith("| `cx.function.happy.<key>` | Whether the customer was happy in the")
+    assert happy.endswith("there is no verdict. | boolean | sensitive inference |")
+    assert flag.startswith("| `feature_flag.key` |")

@@ -69,8 +69,27 @@ CASES: list[tuple[str, Any, Any, str, Any, Any, Any]] = [
     ("unknown_destination", "names", "names", "names", "names", "names", "names"),
     ("public_endpoint", True, True, "yes", True, True, True),
     ("consent_required", True, True, "1", True, "on", True),
+    ("event_signal", "log", "log", "both", "both", "span", "span"),
+    (
+        "signals_off",
+        ["emotion"],
+        frozenset({"emotion"}),
+        "value, mention",
+        frozenset({"value", "mention"}),
+        ["friction"],
+        frozenset({"friction"}),
+    ),
+    (
+        "metrics_opt_in",
+        {"cx.journey.active"},
+        frozenset({"cx.journey.active"}),
+        "cx.channel.name,",
+        frozenset({"cx.channel.name"}),
+        ["cx.journey.route"],
+        frozenset({"cx.journey.route"}),
+    ),
 ]
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "service_name": None,
     "exporter": None,
     "sample": None,
@@ -80,6 +99,10 @@ DEFAULTS = {
     "unknown_destination": "nothing",
     "public_endpoint": False,
     "consent_required": False,
+    "event_signal": None,
+    "signals_off": frozenset(),
+    "metrics_opt_in": frozenset(),
+    "on_friction": None,
     "journey_map": None,
 }
 
@@ -93,7 +116,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_every_setting_is_tested() -> None:
     """The tests below cover every setting that there is."""
-    assert {case[0] for case in CASES} | {"key", "journey_map"} == set(DEFAULTS)
+    assert {case[0] for case in CASES} | {"key", "journey_map", "on_friction"} == set(DEFAULTS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -188,6 +211,18 @@ def test_wrong_map_is_a_map_error(tmp_path: Path) -> None:
         settled(tmp_path, journey_map=tmp_path / "missing.toml")
 
 
+def test_hook_is_an_argument_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A callable cannot stand in a variable or in a file; anything else is refused."""
+    assert settled(tmp_path, on_friction=print).on_friction is print
+    assert failure(tmp_path, on_friction="print") == (
+        "configure(on_friction=…): 'print' must be a callable"
+    )
+    assert settled(tmp_path, {"CXTRACE_ON_FRICTION": "print"}).on_friction is None
+    assert "CXTRACE_ON_FRICTION is not a setting" in caplog.text
+    project(tmp_path, on_friction="print")
+    assert "tool.cxtrace.on_friction is not a setting" in failure(tmp_path)
+
+
 def test_exporter_may_be_an_object(tmp_path: Path) -> None:
     """An exporter of OpenTelemetry is taken as it is."""
     exporter = InMemorySpanExporter()
@@ -247,6 +282,12 @@ WRONG = [
     ("public_endpoint", "maybe", "'maybe' must be true or false"),
     ("public_endpoint", 1, "1 must be true or false"),
     ("consent_required", [], "[] must be true or false"),
+    ("event_signal", "logs", "'logs' must be span or log or both"),
+    ("signals_off", "emotoin", 'value, forecast; did you mean "emotion"?'),
+    ("signals_off", ["value", 7], "['value', 7] must be a list of friction, emotion,"),
+    ("signals_off", True, "True must be a list of friction"),
+    ("metrics_opt_in", "cx.mentions", "must be a list of cx.journey.active, cx.channel.name"),
+    ("metrics_opt_in", ["cx.journey.acitve"], 'did you mean "cx.journey.active"?'),
 ]
 
 
@@ -312,7 +353,9 @@ def test_unknown_key_without_a_suggestion(tmp_path: Path) -> None:
     message = failure(tmp_path)
 
     assert "tool.cxtrace.zzzzzz is not a setting; it can be " in message
-    assert set(re.findall(r"[a-z_]+", message.partition("it can be ")[2])) == set(DEFAULTS)
+    assert set(re.findall(r"[a-z_]+", message.partition("it can be ")[2])) == (
+        set(DEFAULTS) - {"on_friction"}
+    )
 
 
 def test_deleted_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,13 @@ def test_cxtrace_is_configured_before_anything_is_instrumented(service: str) -> 
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_logs_are_set_up_when_it_is_decided_where_they_go(service: str) -> None:
+    """The handler of OpenTelemetry takes the provider that is there, so configure() comes first."""
+    code = (SHOP / f"{service}.py").read_text()
+    assert 0 < code.index("cxtrace.configure(") < code.index("logs.set_up()")
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_services_reach_into_nothing_private(service: str) -> None:
     """What newcomers copy uses the public names of cxtrace alone."""
     code = (SHOP / f"{service}.py").read_text()

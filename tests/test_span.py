@@ -52,14 +52,14 @@ from opentelemetry.trace import (
 )
 
 import cxtrace
-from cxtrace import _runtime, customer, identify, interaction, journey, touchpoint
+from cxtrace import _journeys, _runtime, customer, identify, interaction, journey, touchpoint
 from cxtrace._span import LeanSpan
 from cxtrace._tracing import Binding, SDKTracing, tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
 from cxtrace.sampling import DestinationSampler
 
-pytestmark = pytest.mark.usefixtures("forgetful")
+pytestmark = pytest.mark.usefixtures("forgetful", "clock")
 KEY = Key(b"k" * 32)
 RESOURCE = Resource({"service.name": "shop"})
 
@@ -82,6 +82,7 @@ class Bench:
 
     def __init__(self, path, processors=(), **options):
         self.path = path
+        _journeys.forget_all()
         self.exporter = InMemorySpanExporter()
         options = {"id_generator": CountingIds(), "resource": RESOURCE, **options}
         self.provider = TracerProvider(shutdown_on_exit=False, **options)

@@ -80,11 +80,11 @@ def test_without_a_map(cx):
     assert cx.span("checkout.pay").kind is SpanKind.INTERNAL
 
 
-def test_with_a_map(cx):
-    """With a map the span says what the map says about the touchpoint."""
+def test_with_a_map(cx, clock):
+    """With a map the span says what the map says about the touchpoint, and what it cost."""
     cx.use(journey_map=MAP)
     with touchpoint("checkout.pay"):
-        pass
+        clock.tick(0.5)
 
     assert cx.tags("checkout.pay") == {
         "cx.touchpoint.name": "checkout.pay",
@@ -101,6 +101,9 @@ def test_with_a_map(cx):
         "cx.channel.name": "web",
         "cx.consent.state": "unknown",
         "cx.touchpoint.outcome": "completed",
+        "cx.effort.actions": 1,
+        "cx.effort.retries": 0,
+        "cx.effort.wait_time": 0.5,
     }
 
 
@@ -401,7 +404,7 @@ def test_many_names(cx, monkeypatch):
     assert counts()["touchpoint.names_past_limit"] == 5
 
 
-def test_provider_of_others(forgetful, monkeypatch, cx):
+def test_provider_of_others(forgetful, monkeypatch, cx, clock):
     """Without ``configure`` the spans go through the provider that somebody else has set."""
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: cx.provider)
     _runtime.use(_runtime.Runtime())
@@ -418,6 +421,9 @@ def test_provider_of_others(forgetful, monkeypatch, cx):
         "cx.consent.state": "unknown",
         "cx.touchpoint.outcome": "failed",
         "error.type": "card_declined",
+        "cx.effort.actions": 1,
+        "cx.effort.retries": 0,
+        "cx.effort.wait_time": 0.0,
     }
     assert cx.span("c").status.description is None
     assert cx.span("c").events == ()

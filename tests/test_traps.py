@@ -163,7 +163,8 @@ def test_trap_03_cancellation(cx, error):
     span = cx.span("a")
     assert span.attributes["cx.touchpoint.outcome"] == "abandoned"
     assert span.status.status_code is StatusCode.UNSET
-    assert span.events == ()
+    assert [event.name for event in span.events] == ["cx.touchpoint.abandoned"]
+    assert dict(span.events[0].attributes) == {"cx.touchpoint.name": "a"}
 
 
 def test_trap_04_text_of_exceptions(cx):

@@ -25,7 +25,7 @@ IDS = {names.JOURNEY_ID, names.CUSTOMER_PSEUDONYM}
 SCRIPT = r"""
 import asyncio, http.server, importlib, json, socket, sys, threading
 
-client, sample = sys.argv[1:]
+client, sample, trips = sys.argv[1:]
 seen = []
 
 
@@ -33,11 +33,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         host = self.headers["Host"].partition(":")[0]
         baggage = self.headers.get_all("baggage") or []
-        seen.append([host, self.path, ",".join(baggage), self.headers["traceparent"]])
-        target = self.path.partition("/to/")[2]
+        seen[-1].append([host, ",".join(baggage), self.headers["traceparent"]])
+        target, _, path = self.path[1:].partition("/")
         self.send_response(302 if target else 200)
         if target:
-            self.send_header("Location", f"http://{target}:{port}/end")
+            origin = "" if target == "~" else f"http://{target}:{port}"
+            self.send_header("Location", f"{origin}/{path}")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -106,12 +107,19 @@ def get_urllib3(url):
     urllib3.PoolManager().request("GET", url)
 
 
+def get_urllib(url):
+    from urllib.request import ProxyHandler, build_opener
+
+    build_opener(ProxyHandler({})).open(url).close()
+
+
 module, name = {
     "httpx": ("httpx", "HTTPXClientInstrumentor"),
     "httpx_async": ("httpx", "HTTPXClientInstrumentor"),
     "requests": ("requests", "RequestsInstrumentor"),
     "aiohttp": ("aiohttp_client", "AioHttpClientInstrumentor"),
     "urllib3": ("urllib3", "URLLib3Instrumentor"),
+    "urllib": ("urllib", "URLLibInstrumentor"),
 }[client]
 getattr(importlib.import_module(f"opentelemetry.instrumentation.{module}"), name)().instrument()
 get = globals()[f"get_{client}"]
@@ -121,15 +129,9 @@ with (
     cxtrace.customer("cust-42", consent="granted"),
     cxtrace.touchpoint("checkout.pay"),
 ):
-    for host, path in (
-        ("api.example.com", ""),
-        ("127.0.0.1", ""),
-        ("shop.example.com", ""),
-        ("api.example.com", "to/shop.example.com"),
-        ("shop.example.com", "to/api.example.com"),
-        ("api.example.com", "to/api.example.com"),
-    ):
-        get(f"http://{host}:{port}/{path}")
+    for host, *others in json.loads(trips):
+        seen.append([])
+        get(f"http://{host}:{port}/{'/'.join(others)}")
 print(json.dumps(seen))
 """
 
@@ -139,13 +141,31 @@ MODULES = {
     "requests": "requests",
     "aiohttp": "aiohttp_client",
     "urllib3": "urllib3",
+    "urllib": "urllib",
 }
-KEEPS_HEADERS_ON_REDIRECT = ("requests", "aiohttp")
+INJECTS_ONCE = ("requests", "aiohttp", "urllib")
+"""What follows redirects with the headers that it has, and asks no propagator again."""
+
+OURS, HERE, STRANGER = "api.example.com", "127.0.0.1", "shop.example.com"
+TRIPS = (
+    (OURS,),
+    (HERE,),
+    (STRANGER,),
+    (OURS, STRANGER),
+    (OURS, "~", STRANGER),
+    (OURS, HERE, STRANGER),
+    (STRANGER, OURS),
+    (OURS, STRANGER, OURS),
+    (OURS, OURS),
+    (OURS, "~"),
+    (OURS, HERE),
+)
+"""A host and those that it redirects to, one after the other; a tilde is a relative redirect."""
 _seen: dict[tuple[str, ...], Any] = {}
 
 
 def seen(folder: Path, client: str, sample: str = "1", conventions: str = "") -> Any:
-    """What the listener got of each request: host, path, baggage and traceparent."""
+    """What the listener got on each trip, a hop at a time: host, baggage and traceparent."""
     pytest.importorskip(
         f"opentelemetry.instrumentation.{MODULES[client]}",
         reason=f"opentelemetry-instrumentation-{MODULES[client]} is not installed",
@@ -160,7 +180,7 @@ def seen(folder: Path, client: str, sample: str = "1", conventions: str = "") ->
             if not name.startswith(("OTEL_", "CXTRACE_"))
         }
         found = subprocess.run(
-            [sys.executable, "-c", SCRIPT, client, sample],
+            [sys.executable, "-c", SCRIPT, client, sample, json.dumps(TRIPS)],
             env={**environ, "OTEL_SEMCONV_STABILITY_OPT_IN": conventions},
             cwd=folder,
             capture_output=True,
@@ -168,7 +188,7 @@ def seen(folder: Path, client: str, sample: str = "1", conventions: str = "") ->
             check=True,
             timeout=60,
         )
-        _seen[run] = json.loads(found.stdout)
+        _seen[run] = dict(zip(TRIPS, json.loads(found.stdout), strict=True))
     return _seen[run]
 
 
@@ -194,8 +214,11 @@ def test_our_hosts_get_the_signed_members(
     client: str, sample: str, conventions: str, tmp_path: Path
 ) -> None:
     """A trusted host and one of our network get names and ids, sampled or not, once."""
-    for host, _, baggage, traceparent in seen(tmp_path, client, sample, conventions)[:2]:
-        assert host in ("api.example.com", "127.0.0.1")
+    trips = seen(tmp_path, client, sample, conventions)
+    for expected in (OURS, HERE):
+        ((host, baggage, traceparent),) = trips[(expected,)]
+
+        assert host == expected
         assert ours(baggage) == NAMES | IDS
         assert baggage.startswith("tenant=7,")
         assert traceparent[-1] in ("1", "3") if sample == "1" else traceparent[-1] in ("0", "2")
@@ -206,26 +229,25 @@ def test_strangers_get_nothing_of_ours(
     client: str, sample: str, conventions: str, tmp_path: Path
 ) -> None:
     """A host outside of the allow-list gets the baggage of others and nothing of ours."""
-    host, _, baggage, traceparent = seen(tmp_path, client, sample, conventions)[2]
+    ((host, baggage, traceparent),) = seen(tmp_path, client, sample, conventions)[(STRANGER,)]
 
-    assert host == "shop.example.com"
+    assert host == STRANGER
     assert baggage == "tenant=7"
     assert traceparent
 
 
 @every_run
+@pytest.mark.parametrize("trip", [trip for trip in TRIPS if trip[1:] and trip[-1] == STRANGER])
 def test_redirect_to_a_stranger_carries_nothing_of_ours(
-    client: str, sample: str, conventions: str, tmp_path: Path, request: pytest.FixtureRequest
+    client: str, sample: str, conventions: str, trip: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Where one of our hosts sends the client on to a stranger, the stranger gets nothing."""
-    first, second = seen(tmp_path, client, sample, conventions)[3:5]
-    if client in KEEPS_HEADERS_ON_REDIRECT:
-        reason = f"{client} repeats the headers at a redirect without asking the propagator"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    """Where our hosts send the client on to a stranger, the stranger gets the rest alone."""
+    *before, (host, baggage, traceparent) = seen(tmp_path, client, sample, conventions)[trip]
 
-    assert (first[0], second[0]) == ("api.example.com", "shop.example.com")
-    assert ours(first[2]) == NAMES | IDS
-    assert second[2] == "tenant=7"
+    assert [ours(each) for _, each, _ in before] == [NAMES | IDS] * len(trip[1:])
+    assert host == STRANGER
+    assert baggage == "tenant=7"
+    assert traceparent
 
 
 @every_run
@@ -233,20 +255,37 @@ def test_redirect_from_a_stranger_gives_the_stranger_nothing(
     client: str, sample: str, conventions: str, tmp_path: Path
 ) -> None:
     """A stranger who sends the client to one of our hosts has seen nothing of ours."""
-    first, second = seen(tmp_path, client, sample, conventions)[5:7]
-    expected = set() if client in KEEPS_HEADERS_ON_REDIRECT else NAMES | IDS
+    first, second = seen(tmp_path, client, sample, conventions)[STRANGER, OURS]
 
-    assert (first[0], second[0]) == ("shop.example.com", "api.example.com")
-    assert first[2] == "tenant=7"
-    assert ours(second[2]) == expected
+    assert (first[0], second[0]) == (STRANGER, OURS)
+    assert first[1] == "tenant=7"
+    assert ours(second[1]) == (set() if client in INJECTS_ONCE else NAMES | IDS)
 
 
 @every_run
-def test_redirect_among_our_hosts_carries_the_members_once(
+def test_way_over_a_stranger_tells_the_stranger_nothing(
     client: str, sample: str, conventions: str, tmp_path: Path
 ) -> None:
+    """From us over a stranger back to us, the stranger gets nothing; we get all or nothing."""
+    first, second, third = seen(tmp_path, client, sample, conventions)[OURS, STRANGER, OURS]
+
+    assert ours(first[1]) == NAMES | IDS
+    assert second[:2] == [STRANGER, "tenant=7"]
+    assert third[0] == OURS
+    assert ours(third[1]) == (set() if client in ("requests", "urllib") else NAMES | IDS)
+    assert "tenant=7" in third[1]
+
+
+@every_run
+@pytest.mark.parametrize("trip", [(OURS, OURS), (OURS, "~"), (OURS, HERE)])
+def test_redirect_among_our_hosts_carries_the_members_once(
+    client: str, sample: str, conventions: str, trip: tuple[str, ...], tmp_path: Path
+) -> None:
     """A redirect from us to us goes on with the journey, each member once."""
-    for host, _, baggage, _ in seen(tmp_path, client, sample, conventions)[7:]:
-        assert host == "api.example.com"
+    hops = seen(tmp_path, client, sample, conventions)[trip]
+
+    assert len(hops) == len(trip)
+    for _, baggage, _ in hops:
         assert ours(baggage) == NAMES | IDS
         assert not _baggage.parse(baggage).repeated
+        assert "tenant=7" in baggage

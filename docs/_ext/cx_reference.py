@@ -51,12 +51,23 @@ def _modules() -> Iterator[Path]:
     return (path for path in source.glob("*.py") if path.name != "attributes.py")
 
 
+def _registered(kind: str) -> list[dict[str, Any]]:
+    content = yaml.safe_load((REGISTRY / f"{kind}.yaml").read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = content[kind]
+    return found
+
+
+def _sent(kind: str) -> list[dict[str, Any]]:
+    sent = sent_names()
+    return [item for item in _registered(kind) if item["name"] in sent]
+
+
 def attribute_table() -> str:
     """What each attribute means, from the registry."""
-    registered = yaml.safe_load((REGISTRY / "attributes.yaml").read_text(encoding="utf-8"))
+    registered = _registered("attributes")
     sent = sent_names()
-    rows = [_attribute(item) for item in registered["attributes"] if item.get("key") in sent]
-    known = {item.get("key") for item in registered["attributes"]}
+    rows = [_attribute(item) for item in registered if item["key"] in sent]
+    known = {item["key"] for item in registered}
     rows += [
         f"| `{name}` | {meaning} | string | {privacy} |"
         for name, (meaning, privacy) in _FOREIGN.items()
@@ -70,7 +81,11 @@ _FOREIGN = {
     names.CUSTOMER_PSEUDONYM: ("Pseudonym of the customer: a keyed hash.", "linkable"),
     names.SESSION_ID: ("Session of the customer, where `set()` is given one.", "linkable"),
     names.ERROR_TYPE: ("Class of the exception, or the reason given to `fail()`.", "none"),
+    names.SYNTHETIC_TYPE: ("`test` for walkthroughs, `bot` for robots.", "none"),
+    names.FEATURE_FLAG_KEY: ("Feature flag that selects the variant of a nudge.", "none"),
+    names.FEATURE_FLAG_VARIANT: ("Variant of a nudge, as the flag selected it.", "none"),
 }
+"""OpenTelemetry's own attributes that we set: what they mean here, and their privacy class."""
 
 
 def _attribute(item: dict[str, Any]) -> str:
@@ -82,12 +97,95 @@ def _attribute(item: dict[str, Any]) -> str:
         values = kind.removeprefix("template[").removesuffix("]")
         key += ".<key>" if kind.startswith("template") else ""
     privacy = item.get("annotations", {}).get("cx", {}).get("pii_class", "none")
-    return f"| `{key}` | {item['brief']} | {values} | {privacy.replace('_', ' ')} |"
+    return f"| `{key}` | {_meaning(item)} | {values} | {privacy.replace('_', ' ')} |"
+
+
+def _meaning(item: dict[str, Any]) -> str:
+    """Brief and note in one line, without the warning: the privacy class says that."""
+    lines = (line for line in item.get("note", "").splitlines() if not line.startswith(">"))
+    return " ".join([item["brief"], *" ".join(lines).split()])
 
 
 def stamped_list() -> str:
     """The tags of every span under a touchpoint."""
     return "\n".join(f"- `{name}`" for name in STAMPED)
+
+
+# Events
+
+
+def events() -> str:
+    """Each event that this version sends: what it says, how loud it is, and its attributes."""
+    return "\n\n".join(_event(item) for item in _sent("events"))
+
+
+def _event(item: dict[str, Any]) -> str:
+    words = [_meaning(item), _severity(item)]
+    if item.get("requirement_level") == "opt_in":
+        words.append("Opt-in: sent where the code calls it.")
+    return f"## `{item['name']}`\n\n{' '.join(words)}\n\n{_levels(item, 'Attribute')}"
+
+
+def _severity(item: dict[str, Any]) -> str:
+    warnings = item.get("annotations", {}).get("cx", {}).get("warn_if", {})
+    cases = [
+        f"where `{key}` is {' or '.join(f'`{value}`' for value in values)}"
+        for key, values in warnings.items()
+    ]
+    return f"Severity: `WARN` {', '.join(cases)}, else `INFO`." if cases else "Severity: `INFO`."
+
+
+def _levels(item: dict[str, Any], head: str) -> str:
+    rows = [f"| `{ref['ref']}` | {_level(ref)} |" for ref in item["attributes"]]
+    return "\n".join([f"| {head} | Level |\n|---|---|", *rows])
+
+
+def _level(ref: dict[str, Any]) -> str:
+    level = ref["requirement_level"]
+    if isinstance(level, dict):
+        ((level, why),) = level.items()
+        return f"{level.replace('_', ' ')}: {why}"
+    return str(level).replace("opt_in", "opt-in")
+
+
+# Metrics
+
+_UNITS = {"s": "seconds", "By": "bytes", "%": "percent"}
+"""Units that Prometheus writes into a name."""
+
+
+def metric_table() -> str:
+    """All metrics that this version sends, and what Prometheus calls them."""
+    rows = [
+        f"| `{it['name']}` | {it['instrument']} | `{it['unit']}` | `{prometheus_name(it)}` |"
+        for it in _sent("metrics")
+    ]
+    return "\n".join(["| Metric | Instrument | Unit | In Prometheus |\n|---|---|---|---|", *rows])
+
+
+def metrics() -> str:
+    """Each metric that this version sends: what it counts, and its labels."""
+    return "\n\n".join(_metric(item) for item in _sent("metrics"))
+
+
+def _metric(item: dict[str, Any]) -> str:
+    words = [_meaning(item)]
+    if item.get("requirement_level") == "opt_in":
+        words.append("Opt-in.")
+    return f"## `{item['name']}`\n\n{' '.join(words)}\n\n{_levels(item, 'Label')}"
+
+
+def prometheus_name(metric: dict[str, Any]) -> str:
+    """The name that Prometheus, or the Collector for it, makes of a metric's name and unit."""
+    unit, instrument = metric["unit"], metric["instrument"]
+    parts = [metric["name"].replace(".", "_")]
+    if unit in _UNITS:
+        parts.append(_UNITS[unit])
+    if unit == "1" and instrument == "gauge":
+        parts.append("ratio")
+    if instrument == "counter":
+        parts.append("total")
+    return "_".join(parts)
 
 
 # Settings
@@ -107,7 +205,12 @@ def documented_arguments() -> dict[str, str]:
 
 
 def _setting(name: str, meaning: str) -> str:
-    return f"### `{name}`\n\n{meaning}\n\nEnvironment: `{variable(name)}`"
+    where = "An argument only." if name in ONLY_ARGUMENTS else f"Environment: `{variable(name)}`"
+    return f"### `{name}`\n\n{meaning}\n\n{where}"
+
+
+ONLY_ARGUMENTS = ("on_friction",)
+"""Settings that are code."""
 
 
 def variable(name: str) -> str:
@@ -183,6 +286,9 @@ def _type(part: dict[str, Any]) -> str:
 _MAKERS = {
     "cx-attributes": attribute_table,
     "cx-stamped": stamped_list,
+    "cx-events": events,
+    "cx-metrics": metrics,
+    "cx-metric-names": metric_table,
     "cx-settings": settings,
     "cx-commands": command_pages,
     "cx-map-grammar": map_grammar,

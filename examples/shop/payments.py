@@ -1,10 +1,12 @@
 """Payments: asks the bank, and pays back. Flask."""
 
+import logging
 import signal
 import sys
 import time
 from typing import Any
 
+import structlog
 from flask import Flask, request
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from sqlalchemy import select
@@ -13,12 +15,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 import cxtrace
 from cxtrace import touchpoint
 
+from . import logs
 from .database import open_database, prepare
-from .people import DECLINED
+from .people import DECLINED, SLOW
 from .settings import PAYMENTS
 
 app = Flask(__name__)
 engine = open_database("payments")
+log = structlog.get_logger("shop.payments")
 
 
 class Base(DeclarativeBase):
@@ -57,7 +61,7 @@ def offers() -> list[str]:
 def authorise() -> dict[str, bool]:
     """The bank says yes or no: with 200 OK in both cases, but not to the customer."""
     wanted: dict[str, Any] = request.get_json()
-    time.sleep(0.15)  # the bank thinks
+    time.sleep(2.2 if wanted["card"] == SLOW else 0.15)  # the bank thinks
     approved = wanted["card"] != DECLINED
     if not approved:
         cxtrace.current_touchpoint().fail("card_declined")
@@ -68,9 +72,12 @@ def authorise() -> dict[str, bool]:
 @app.post("/refunds")
 @touchpoint("return.refund")
 def refund() -> dict[str, int]:
-    """Money back."""
+    """Money back. Only the books know since when it was due, so they say what became of it."""
     wanted: dict[str, Any] = request.get_json()
     _book(wanted["order"], -wanted["cents"], approved=True)
+    cxtrace.deliver("refund_7d", wanted["days"])
+    cxtrace.value(wanted["cents"] / 100, "EUR", type="refund")
+    log.info("refunded", order=wanted["order"], days=wanted["days"])
     return {"cents": wanted["cents"]}
 
 
@@ -83,6 +90,8 @@ def _book(order: str, cents: int, *, approved: bool) -> None:
 def main() -> None:
     """Serve until the process is stopped."""
     cxtrace.configure(service_name="payments")
+    logs.set_up()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     FlaskInstrumentor().instrument_app(app)  # type: ignore[no-untyped-call]
     prepare(
         engine,

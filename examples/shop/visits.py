@@ -10,27 +10,47 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import cxtrace
 from cxtrace import journey
+from cxtrace.attributes import JourneyOutcome
 
-JOURNEYS: Final = {"letter": "win_back", "account": "return_goods"}
-"""The way in tells the journey; by all others a first order begins."""
+JOURNEYS: Final = {
+    "letter": ("win_back", "letter"),
+    "account": ("return_goods", "online"),
+    "products": ("browse_and_leave", None),
+}
+"""The way in tells the journey and its route; by all others a first order begins."""
 
 
 @dataclass
 class Visit:
     """One person in the shop, known or not."""
 
-    journey: str
+    journey: str = "first_order"
+    route: str | None = None
     journey_id: str | None = None
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     visitor: str = field(default_factory=secrets.token_hex)
     customer: str | None = None
+    segment: str | None = None
+    declined: int = 0
+    """How many times their bank said no."""
 
     def identify(self) -> None:
         """Tell cxtrace who this is: a customer, or a visitor of whom nobody knows the name."""
         if self.customer is None:
             cxtrace.identify(self.visitor, kind="anonymous")
         else:
-            cxtrace.identify(self.customer, kind="person")
+            cxtrace.identify(self.customer, kind="person", segment=self.segment)
+
+    def ends(self, outcome: JourneyOutcome) -> None:
+        """Their journey ends, and not at its goal."""
+        with journey(self.journey) as walk:
+            walk.outcome(outcome)
+
+    def buys(self) -> None:
+        """Who only looked around begins an order: another journey, from the next page on."""
+        if self.journey == "browse_and_leave":
+            self.ends("superseded")
+            self.journey, self.route, self.journey_id = "first_order", None, None
 
 
 class Visits:
@@ -58,7 +78,7 @@ class Visits:
                 headers["journey-id"] = visit.journey_id or ""
             await send(message)
 
-        with journey(visit.journey, id=visit.journey_id) as walk:
+        with journey(visit.journey, id=visit.journey_id, route=visit.route) as walk:
             visit.journey_id = walk.id
             visit.identify()
             await self.app(scope, receive, send_with_headers)
@@ -68,7 +88,7 @@ class Visits:
         if known is not None:
             return known
         way_in = request.url.path.split("/")[1]
-        visit = Visit(JOURNEYS.get(way_in, "first_order"))
+        visit = Visit(*JOURNEYS.get(way_in, ()))
         self.visits[visit.token] = visit
         return visit
 

@@ -3,11 +3,24 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cxtrace._handles import SpanHandle, TouchpointHandle, current_touchpoint
+from cxtrace._company_signals import Exposure
+from cxtrace._handles import InteractionHandle, SpanHandle, TouchpointHandle, current_touchpoint
 from cxtrace._journey import CustomerHandle, JourneyHandle, customer, identify, journey
 from cxtrace._touchpoint import interaction, touchpoint
 from cxtrace.context import CXContext, current_context
 from cxtrace.exceptions import ConfigurationError, CXTraceError, MapError
+from cxtrace.signals import (
+    complaint,
+    deliver,
+    emotion,
+    feedback,
+    forecast,
+    friction,
+    handoff,
+    mention,
+    nudge,
+    value,
+)
 
 if TYPE_CHECKING:
     from cxtrace._config import configure, flush, shutdown
@@ -21,23 +34,35 @@ __all__ = [
     "ConfigurationError",
     "ContextThreadPoolExecutor",
     "CustomerHandle",
+    "Exposure",
+    "InteractionHandle",
     "JourneyHandle",
     "JourneyMap",
     "MapError",
     "Report",
     "SpanHandle",
     "TouchpointHandle",
+    "complaint",
     "configure",
     "current_context",
     "current_touchpoint",
     "customer",
+    "deliver",
+    "emotion",
+    "feedback",
     "flush",
+    "forecast",
+    "friction",
+    "handoff",
     "identify",
     "interaction",
     "journey",
+    "mention",
+    "nudge",
     "report",
     "shutdown",
     "touchpoint",
+    "value",
     "wrap",
 ]
 

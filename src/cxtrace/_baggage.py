@@ -1,7 +1,8 @@
 """Our members of a W3C ``baggage`` header, and the signature over them.
 
 The member keys are the attribute names, so that a stock baggage processor in any language tags
-spans with them. ``cx.sig`` holds version, key id, time and signature, apart by colons.
+spans with them. ``cx.sig`` holds version, key id, time and signature, apart by colons, and after
+them the clock of the journey, if it has one: since when what is still open runs.
 
 Source of the header's grammar: W3C Baggage, https://www.w3.org/TR/baggage/.
 """
@@ -42,6 +43,8 @@ _KNOWN: Final = frozenset((*NAMES, *IDS))
 _LABEL: Final = b"cxtrace/baggage/v1"
 _PREFIXES: Final = ("cx.", "enduser.")
 _MAX_VALUE: Final = 64
+_CLOCK: Final = 4
+"""Parts of the signature before the clock: version, key id, time, signature."""
 _MOMENT: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*", re.ASCII)
 
@@ -78,26 +81,34 @@ def parse(text: str) -> Header:
     return Header(ours, tuple(others), repeated)
 
 
-def signed(members: Mapping[str, str], key: Key, now: float) -> str:
-    """The members and their signature, as header text."""
+def signed(members: Mapping[str, str], key: Key, now: float, clock: str = "") -> str:
+    """The members, their signature and the journey's clock, as header text."""
     parts = sorted(f"{name}={_escaped(value)}" for name, value in members.items())
     moment = str(int(now))
-    signature = _signature(parts, key, moment)
-    return ",".join((*parts, f"{SIGNATURE}=v1:{key.key_id}:{moment}:{signature}"))
+    told = f":{_escaped(clock)}" if clock else ""
+    signature = _signature(parts, key, moment, clock)
+    return ",".join((*parts, f"{SIGNATURE}=v1:{key.key_id}:{moment}:{signature}{told}"))
+
+
+def clock_of(members: Mapping[str, str]) -> str:
+    """The clock of the journey in members whose signature is good; empty where there is none."""
+    found = members.get(SIGNATURE, "").split(":", _CLOCK)
+    return found[_CLOCK] if len(found) > _CLOCK else ""
 
 
 def fault(members: Mapping[str, str], key: Key, now: float) -> str | None:
     """None where the members carry a good and fresh signature, else what is wrong with it."""
     version, _, rest = members.get(SIGNATURE, "").partition(":")
     key_id, _, rest = rest.partition(":")
-    moment, _, signature = rest.partition(":")
+    moment, _, rest = rest.partition(":")
+    signature, _, clock = rest.partition(":")
     if version != "v1" or not _MOMENT.fullmatch(moment):
         return "unsigned"
     if key_id != key.key_id:
         return "other_key"
     # Keys are escaped too: one that holds "=" and a line break could pass for two members.
     parts = sorted(f"{_escaped(k)}={_escaped(v)}" for k, v in members.items() if k != SIGNATURE)
-    expected = _signature(parts, key, moment)
+    expected = _signature(parts, key, moment, clock)
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         return "forged"
     return None if -MAX_SKEW <= now - int(moment) <= MAX_AGE else "stale"
@@ -112,8 +123,9 @@ def acceptable(members: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _signature(parts: list[str], key: Key, moment: str) -> str:
-    message = "\n".join((key.key_id, moment, *parts))
+def _signature(parts: list[str], key: Key, moment: str, clock: str) -> str:
+    told = f"{moment}:{_escaped(clock)}" if clock else moment
+    message = "\n".join((key.key_id, told, *parts))
     return key.digest(_LABEL, message.encode("utf-8", "surrogatepass")).hex()[:32]
 
 

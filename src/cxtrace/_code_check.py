@@ -18,12 +18,14 @@ def compare(journey_map: JourneyMap, scan: Scan) -> list[Finding]:
         "interaction": set(chain(*(t.interactions for t in journey_map.touchpoints.values()))),
     }
     in_code = [_unreadable(*file) for file in scan.unreadable]
-    for use in scan.uses:
+    in_code += [_undisclosed(use) for use in scan.uses if use.kind == "nudge"]
+    planned = [use for use in scan.uses if use.kind != "nudge"]
+    for use in planned:
         in_code += _names(use, known[use.kind])
         in_code += _arguments(use, journey_map)
-    in_code += _disagreements(scan.uses)
+    in_code += _disagreements(planned)
     in_code.sort(key=lambda finding: (finding.problem.file, finding.problem.line))
-    return [*in_code, *_not_emitted(journey_map, scan.uses)]
+    return [*in_code, *_not_emitted(journey_map, planned)]
 
 
 def _finding(use: Use, rule: str, message: str) -> Finding:
@@ -34,6 +36,14 @@ def _finding(use: Use, rule: str, message: str) -> Finding:
 def _unreadable(file: str, line: int, reason: str) -> Finding:
     message = f"the file cannot be read as Python: {reason}"
     return Finding("unreadable-code", "error", Problem(file, line, "", message))
+
+
+def _undisclosed(use: Use) -> Finding:
+    message = "the customer is not told about this nudge"
+    if use.arguments["disclosed"] != "False":
+        message = "whether the customer is told about this nudge is known only when the code runs"
+    key = f"nudge[{use.name}]" if use.name else "nudge"
+    return Finding("undisclosed-nudge", "note", Problem(use.file, use.line, key, message))
 
 
 def _names(use: Use, known: Collection[str]) -> Iterator[Finding]:

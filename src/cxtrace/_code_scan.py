@@ -1,7 +1,8 @@
 """What code says about touchpoints, interactions and journeys, read without importing it.
 
 Calls of ``touchpoint``, ``interaction`` and ``journey`` are found under every name that the file
-imports them by. A helper of your own that passes a name on is not followed.
+imports them by. A helper of your own that passes a name on is not followed. Of nudges, those are
+found that are not disclosed, as a call of ``nudge`` or of a method of that name.
 """
 
 import ast
@@ -17,7 +18,7 @@ import attrs
 SKIPPED: Final = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 """Directories that hold no code of the project; hidden directories are passed over too."""
 
-KINDS: Final = frozenset({"touchpoint", "interaction", "journey"})
+KINDS: Final = frozenset({"touchpoint", "interaction", "journey", "nudge"})
 """The calls that are looked for."""
 
 ARGUMENTS: Final = ("stage", "owner", "channel")
@@ -26,7 +27,7 @@ ARGUMENTS: Final = ("stage", "owner", "channel")
 
 @attrs.frozen
 class Use:
-    """One call of ``touchpoint``, ``interaction`` or ``journey`` in the code."""
+    """One call of ``touchpoint``, ``interaction``, ``journey`` or ``nudge`` in the code."""
 
     kind: str
     name: str | None
@@ -34,7 +35,9 @@ class Use:
     file: str
     line: int
     arguments: Mapping[str, str] = attrs.field(factory=dict)
-    """The keyword arguments among ``stage``, ``owner`` and ``channel`` that are known."""
+    """The keyword arguments among ``stage``, ``owner`` and ``channel`` that are known; of a nudge,
+    ``disclosed`` as it is written.
+    """
 
 
 @attrs.frozen
@@ -142,13 +145,27 @@ class _Reader:
 
     def use(self, call: ast.Call) -> Use | None:
         kind = self.names.get(_dotted(call.func))
+        # A handle can be called anything, so every method of this name is looked at.
+        if kind is None and isinstance(call.func, ast.Attribute) and call.func.attr == "nudge":
+            kind = "nudge"
         if kind is None:
             return None
         keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+        if kind == "nudge":
+            return self.nudge(call, keywords)
         first = call.args[0] if call.args else keywords.get("name")
         texts = {key: self.text(keywords.get(key)) for key in ARGUMENTS}
         known = {key: text for key, text in texts.items() if text is not None}
         return Use(kind, self.text(first), self.file, call.lineno, known)
+
+    def nudge(self, call: ast.Call, keywords: Mapping[str | None, ast.expr]) -> Use | None:
+        """A nudge that is not disclosed, or of which only the running code knows."""
+        disclosed = keywords.get("disclosed")
+        if disclosed is None or (isinstance(disclosed, ast.Constant) and disclosed.value is True):
+            return None
+        first = call.args[0] if call.args else keywords.get("id")
+        arguments = {"disclosed": ast.unparse(disclosed)}
+        return Use("nudge", self.text(first), self.file, call.lineno, arguments)
 
     def text(self, node: Any) -> str | None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -1,16 +1,14 @@
 """``configure()``, ``flush()`` and ``shutdown()``: assemble the parts, join what is there."""
 
-import atexit
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from queue import SimpleQueue
-from time import monotonic
+from contextlib import ExitStack
 from typing import Any, Final, Literal
 
-from attrs import field, frozen
+from attrs import evolve
 from opentelemetry import propagate, trace
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -18,11 +16,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-from cxtrace import _guard, _runtime
+from cxtrace import _ending, _instruments, _measures, _metering, _runtime
 from cxtrace import attributes as names
+from cxtrace._deadline import DEADLINE, at_exit, prepare, within
+from cxtrace._pipelines import log_pipeline, metric_pipeline
 from cxtrace._settings import Settings, settle
 from cxtrace._tracing import tracing_of
 from cxtrace._version import version
+from cxtrace._wiring import Flush, Wiring, shut_down
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import CountingExporter, TreeExporter, span_exporter
 from cxtrace.journey_map import JourneyMap
@@ -31,32 +32,13 @@ from cxtrace.processors import StampProcessor
 from cxtrace.propagation import CXPropagator
 from cxtrace.sampling import DestinationSampler
 
-DEADLINE: Final = 2.0
-"""Seconds that the exit of the process may take for telemetry."""
-
 _CONSOLE_DELAY_MS: Final = 200
-_LONGEST: Final = 3_600.0
-_STEP: Final = 0.02
 
-_EXITS_WITHOUT_NEW_THREADS: Final = sys.version_info[:2] == (3, 12)
+_LOADED: Final = (_ending, _instruments, _measures)
+"""What a first touchpoint imports: a fork at that moment would leave the child half of it."""
 
 _logger = logging.getLogger("cxtrace")
 _lock = threading.Lock()
-_standby: "_Standby | None" = None
-_watches_children = False
-
-
-@frozen
-class Wiring:
-    """What ``configure()`` put together in this process."""
-
-    settings: Settings
-    provider: Any = field(repr=False)
-    mode: Literal["built", "joined", "apart"]
-    named: str | None
-    stamp: StampProcessor = field(repr=False)
-    exporters: tuple[CountingExporter, ...] = field(repr=False)
-    processors: tuple[BatchSpanProcessor, ...] = field(repr=False)
 
 
 wiring: Wiring | None = None
@@ -75,11 +57,15 @@ def configure(
     unknown_destination: _runtime.UnknownDestination | None = None,
     public_endpoint: bool | None = None,
     consent_required: bool | None = None,
+    event_signal: _runtime.EventSignal | None = None,
+    signals_off: Sequence[str] | None = None,
+    metrics_opt_in: Sequence[str] | None = None,
+    on_friction: Callable[[Any], object] | None = None,
 ) -> None:
     """Set cxtrace up, once, in an application. Libraries never call it.
 
-    Builds a tracer provider, or joins the one that ``opentelemetry-instrument``, logfire or your
-    own code has set, and never replaces it. Each argument that is not given comes from
+    Builds providers of traces, metrics and logs, or joins those that ``opentelemetry-instrument``,
+    logfire or your own code has set, and never replaces one. What is not given comes from
     ``CXTRACE_<ARGUMENT>``, then from ``[tool.cxtrace]`` in ``pyproject.toml``, then from its
     default. ``OTEL_*`` variables keep their meaning. A second call changes nothing and says so.
 
@@ -102,14 +88,22 @@ def configure(
         public_endpoint: Strangers call this service: start a new trace, linked to theirs, for
             every request that is not signed. So nobody outside decides what you sample.
         consent_required: Treat consent that is unknown as denied.
+        event_signal: Signals become events of the ``span``, ``log`` records, or ``both``. Default:
+            ``span`` where nobody takes log records, else ``both``.
+        signals_off: Kinds of signals that are not sent: ``emotion``, ``value`` and so on.
+        metrics_opt_in: Metrics and labels of metrics to have beside those that are always there.
+        on_friction: Called with each friction that is sent. There is no variable for it.
 
     Raises:
         ConfigurationError: A setting cannot be what it is. Nothing has been changed, except that
             no customer is named from here on: the settings might have forbidden it.
         MapError: The journey map is wrong; likewise.
     """
+    _configure({name: value for name, value in locals().items() if value is not None})
+
+
+def _configure(arguments: Mapping[str, Any]) -> None:
     global wiring  # noqa: PLW0603
-    arguments = {name: value for name, value in locals().items() if value is not None}
     with _lock:
         if wiring is not None:
             _logger.warning("cxtrace.configure() was called again, which changes nothing")
@@ -132,37 +126,59 @@ def _wire_or_close(arguments: Mapping[str, Any]) -> Wiring:
 
 
 def _wire(settings: Settings) -> Wiring:
-    key = settings.key
     found = trace.get_tracer_provider()
-    if type(found) is trace.ProxyTracerProvider:
-        wired = _build(settings)
-    elif hasattr(found, "add_span_processor"):
-        wired = _join(settings, found)
-    else:
-        wired = _stay_apart(settings, found)
-    _runtime.use(
-        _runtime.Runtime(
-            tracing=tracing_of(wired.provider, version()),
-            journey_map=settings.journey_map,
-            key=key,
-            pseudonymiser=None if key is None else HmacPseudonymiser(key),
-            consent_required=settings.consent_required,
-            trusted_hosts=settings.trusted_hosts,
-            trust_inbound=settings.trust_inbound,
-            unknown_destination=settings.unknown_destination,
-            public_endpoint=settings.public_endpoint,
-        )
-    )
+    resource = _resource(settings, found)
+    with ExitStack() as undo:
+        metrics = metric_pipeline(settings, resource)
+        if metrics is not None:
+            undo.callback(metrics.discard)
+        logs = log_pipeline(settings, resource)
+        if logs is not None:
+            undo.callback(logs.discard)
+        wired = evolve(_wire_spans(settings, found, resource), metrics=metrics, logs=logs)
+        undo.pop_all()
+    for pipeline in wired.pipelines:
+        pipeline.install()
+    _runtime.use(runtime_of(settings, tracing_of(wired.provider, version())))
     _use_propagator()
     _flush_at_exit()
     return wired
 
 
-def _build(settings: Settings) -> Wiring:
+def _wire_spans(settings: Settings, found: Any, resource: Resource) -> Wiring:
+    if type(found) is trace.ProxyTracerProvider:
+        return _build(settings, resource)
+    if hasattr(found, "add_span_processor"):
+        return _join(settings, found)
+    return _stay_apart(settings, found)
+
+
+def runtime_of(settings: Settings, tracing: _runtime.Tracing) -> _runtime.Runtime:
+    """The decisions that the settings make, for spans that ``tracing`` makes."""
+    key = settings.key
+    return _runtime.Runtime(
+        tracing=tracing,
+        journey_map=settings.journey_map,
+        key=key,
+        pseudonymiser=None if key is None else HmacPseudonymiser(key),
+        consent_required=settings.consent_required,
+        trusted_hosts=settings.trusted_hosts,
+        trust_inbound=settings.trust_inbound,
+        unknown_destination=settings.unknown_destination,
+        public_endpoint=settings.public_endpoint,
+        event_signal=settings.event_signal,
+        signals_off=settings.signals_off,
+        metrics_opt_in=settings.metrics_opt_in,
+        on_friction=settings.on_friction,
+        bind=_metering.bind,
+    )
+
+
+def _build(settings: Settings, resource: Resource) -> Wiring:
     wanted = settings.exporter or _default_exporter(os.environ)
     exporters = _exporters(wanted)
     sampler = None if settings.sample is None else ParentBased(TraceIdRatioBased(settings.sample))
-    provider = TracerProvider(sampler, _resource(settings), shutdown_on_exit=False)
+    provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
     provider.sampler = DestinationSampler(provider.sampler)
     wired = _assemble(settings, provider, "built", wanted, exporters)
     trace.set_tracer_provider(provider)
@@ -229,7 +245,11 @@ def _default_exporter(environ: Mapping[str, str]) -> str:
     return "none"
 
 
-def _resource(settings: Settings) -> Resource:
+def _resource(settings: Settings, provider: Any) -> Resource:
+    """That of the tracer provider that is there, so that metrics and logs have the same."""
+    there = getattr(provider, "resource", None)
+    if isinstance(there, Resource):
+        return there
     found: dict[str, str] = {}
     if settings.service_name is not None:
         found[SERVICE_NAME] = settings.service_name
@@ -260,10 +280,7 @@ def _warn_of_order(listed: list[str]) -> None:
 
 
 def _flush_at_exit() -> None:
-    atexit.register(shutdown)
-    _prepare_exit()
-    if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows has no fork
-        os.register_at_fork(after_in_child=_after_fork)
+    at_exit(shutdown, _after_fork)
 
 
 def _after_fork() -> None:
@@ -271,46 +288,9 @@ def _after_fork() -> None:
     _lock = threading.Lock()
     if wiring is not None:
         wiring.stamp.after_fork()
-        for exporter in wiring.exporters:
-            exporter.after_fork()
-    _prepare_exit()
-
-
-def _prepare_exit() -> None:
-    global _standby, _watches_children  # noqa: PLW0603
-    if _EXITS_WITHOUT_NEW_THREADS:
-        _standby = _Standby()
-    # A process of multiprocessing leaves by os._exit and runs no atexit handler.
-    if not _watches_children:
-        from multiprocessing import util
-
-        _watches_children = True
-        util.register_after_fork(shutdown, _finalise)
-        _finalise(shutdown)
-
-
-class _Standby:
-    """A thread that waits for the exit, for a Python that starts none by then."""
-
-    def __init__(self) -> None:
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="cxtrace_exit", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        self._work.get()()
-
-    def take(self, work: Callable[[], None]) -> threading.Thread:
-        """The thread, which does ``work`` now; only the first work is done."""
-        self._work.put(work)
-        return self._thread
-
-
-def _finalise(last: Callable[[], bool]) -> None:
-    from multiprocessing import parent_process, util
-
-    if parent_process() is not None:
-        util.Finalize(None, last, exitpriority=100)
+        for part in (*wiring.exporters, *wiring.pipelines):
+            part.after_fork()
+    prepare(shutdown)
 
 
 def flush(timeout: float = DEADLINE) -> bool:
@@ -320,9 +300,13 @@ def flush(timeout: float = DEADLINE) -> bool:
         timeout: Seconds; the call returns by then, whatever the exporter does.
 
     Returns:
-        True only if every span that had ended since ``configure()`` was delivered.
+        True only if every span that had ended since ``configure()``, every log record and the
+        newest state of every metric was delivered, as far as the exporters are ours.
     """
-    return _within(timeout, _flush)
+    if wiring is None:
+        return True
+    flushing = Flush(wiring, timeout)
+    return within(timeout, "_flush", flushing.run, flushing.is_done)
 
 
 def shutdown(timeout: float = DEADLINE) -> bool:
@@ -332,69 +316,9 @@ def shutdown(timeout: float = DEADLINE) -> bool:
         timeout: Seconds; the call returns by then, whatever the exporter does.
 
     Returns:
-        True only if every span was delivered.
+        True only if every span, log record and metric was delivered.
     """
-    return _within(timeout, _shutdown)
-
-
-def _seconds(timeout: object) -> float:
-    """A time-out that can be waited for, whatever was given."""
-    try:
-        seconds = float(timeout)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        seconds = DEADLINE
-    return min(max(seconds, 0.0), _LONGEST) if seconds == seconds else DEADLINE
-
-
-def _within(timeout: float, work: Callable[[Wiring, float], bool]) -> bool:
     wired = wiring
     if wired is None:
         return True
-    done: list[bool] = []
-
-    def run() -> None:
-        try:
-            done.append(work(wired, timeout))
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow(work.__name__, error)
-
-    thread = threading.Thread(target=run, name=f"cxtrace{work.__name__}", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:
-        if _standby is None:
-            _guard.swallow(work.__name__, error)
-            return False
-        thread = _standby.take(run)
-    ended, until = wired.stamp.ended, monotonic() + _seconds(timeout)
-    while thread.is_alive() and monotonic() < until:
-        thread.join(min(_STEP, max(until - monotonic(), 0.0)))
-        # Under steady traffic OpenTelemetry's own flush goes on for as long as spans come.
-        if work is _flush and wired.exporters and _delivered(wired, ended):
-            return True
-    return bool(done) and done[0]
-
-
-def _flush(wired: Wiring, timeout: float) -> bool:
-    if wired.mode == "built" or wired.processors:
-        ended = wired.stamp.ended
-        for processor in wired.processors:
-            processor.force_flush()
-        return _delivered(wired, ended)
-    force_flush = getattr(wired.provider, "force_flush", None)
-    return force_flush is not None and bool(force_flush(int(_seconds(timeout) * 1_000)))
-
-
-def _shutdown(wired: Wiring, timeout: float) -> bool:
-    if wired.mode == "built":
-        wired.provider.shutdown()
-        return _delivered(wired, wired.stamp.ended)
-    if not wired.processors:
-        return _flush(wired, timeout)
-    for processor in wired.processors:
-        processor.shutdown()  # type: ignore[no-untyped-call]
-    return _delivered(wired, wired.stamp.ended)
-
-
-def _delivered(wired: Wiring, ended: int) -> bool:
-    return all(exporter.exported >= ended for exporter in wired.exporters)
+    return within(timeout, "_shutdown", lambda: shut_down(wired, timeout), lambda: False)

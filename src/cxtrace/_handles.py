@@ -1,21 +1,44 @@
 """The handles of open touchpoints and interactions: what a developer says about the customer."""
 
+import os
 import re
+import threading
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, get_args
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, Status, StatusCode
 
-from cxtrace import _guard, _runtime
+from cxtrace import _clock, _guard, _runtime
 from cxtrace import attributes as names
+from cxtrace._closed_sets import is_one_of, refuse, refuse_for
+from cxtrace._company_signals import CompanySignals
+from cxtrace._customer_signals import CustomerSignals
+from cxtrace._lived import Lived
 from cxtrace.attributes import Outcome
-from cxtrace.context import KEY, LINKING, Block, CXContext, Place, RequestScope
+from cxtrace.context import (
+    KEY,
+    LINKING,
+    Block,
+    CXContext,
+    Identity,
+    Journey,
+    Place,
+    RequestScope,
+    with_span,
+)
+
+if TYPE_CHECKING:
+    from cxtrace._ending import Endings
+    from cxtrace._measures import Measures
 
 _OUTCOMES: Final = frozenset(get_args(Outcome))
 _REASON: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _COMPLETED: Final[dict[str, Any]] = {names.TOUCHPOINT_OUTCOME: "completed"}
 _ERROR: Final = Status(StatusCode.ERROR)
+_ALONE: Final = object()
+_making = threading.Lock()
 
 S = TypeVar("S", bound="SpanHandle")
 
@@ -118,10 +141,116 @@ class SpanHandle(Block):
         return {names.ERROR_TYPE: self._error}
 
 
-class TouchpointHandle(SpanHandle):
-    """An open touchpoint. No method raises; each returns the handle, so that calls chain."""
+class InteractionHandle(SpanHandle):
+    """An open micro-interaction: one action of the customer, and time that it takes."""
 
-    __slots__ = ()
+    __slots__ = ("_started", "_touchpoint")
+
+    def begin(self, name: str, touchpoint: "TouchpointHandle | None") -> None:
+        """Count the interaction in the touchpoint that it is part of."""
+        self._started = _clock.steady()
+        self._touchpoint = touchpoint
+        if touchpoint is not None:
+            touchpoint.act(name)
+
+    def _finish(self, error: BaseException | None) -> None:
+        touchpoint = self._touchpoint
+        if touchpoint is not None and touchpoint.lived is not None:
+            touchpoint.lived.wait(_clock.steady() - self._started)
+        super()._finish(error)
+
+
+class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
+    """An open touchpoint. No method raises; each returns the handle, so that calls chain.
+
+    Attributes:
+        journey: The journey that the touchpoint is part of, or None.
+    """
+
+    __slots__ = ("_context", "_started", "_whose", "endings", "journey", "lived", "measures")
+
+    def __init__(
+        self,
+        previous: Context,
+        span: Span,
+        place: Place | None,
+        scope: RequestScope,
+        first: dict[str, Any],
+        endings: "Endings | None" = None,
+        journey: Journey | None = None,
+    ) -> None:
+        # Not through the class above: a call more for every touchpoint.
+        self.previous = previous
+        self.ended = False
+        self.span = span
+        self.place = place
+        self._scope = scope
+        self._first = first
+        self._error = None
+        self._outcome = None
+        self._tracing = _runtime.current.tracing
+        self._forks = _runtime.forks
+        self.measures: Measures | None = None if endings is None else endings.measures
+        self.endings = endings
+        self.journey = journey
+        self.lived: Lived | None = None
+        self._context: Context | None = None
+        self._whose: Any = None
+        self._started = _clock.steady()
+
+    @property
+    def identity(self) -> Identity:
+        """Who the customer is, as known by now."""
+        return self._scope.identity
+
+    @property
+    def context(self) -> Context:
+        """A context that holds the span: for exemplars and log records."""
+        found = self._context
+        if found is None:
+            found = self._context = with_span(self.span)
+        return found
+
+    @property
+    def whose(self) -> Any:
+        """Whose visits are watched as one: the journey's, the customer's, or this one alone.
+
+        Decided once, at the first use. Of a customer who refused, no two visits are joined.
+        """
+        if self._whose is None:
+            identity, journey = self.identity, self.journey
+            joined = (journey is not None and journey.id) or identity.pseudonym
+            self._whose = (identity.linkable and joined) or _ALONE
+        return self if self._whose is _ALONE else self._whose
+
+    def facts(self) -> Lived:
+        """What the customer lived through here, to be written to."""
+        found = self.lived
+        if found is None:
+            with _making:
+                found = self.lived = self.lived or Lived()
+        return found
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is still something to be said here; not in a forked child's copy."""
+        return not self.ended and self._forks == _runtime.forks
+
+    def arrive(self) -> None:
+        """Measure what a visit means as soon as it begins."""
+        try:
+            self.measures.arrive(self)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("arrive", error)
+
+    def act(self, interaction: str) -> None:
+        """Count a micro-interaction."""
+        if self.measures is None or not self.is_open:
+            return
+        try:
+            self.measures.act(self, interaction)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("act", error)
 
     def outcome(self, outcome: Outcome) -> "TouchpointHandle":
         """Say how the touchpoint ended for the customer. The last word before the end counts.
@@ -150,6 +279,29 @@ class TouchpointHandle(SpanHandle):
     def _all(self) -> dict[str, Any]:
         return {**super()._all(), **self._scope.identity.details}
 
+    def _finish(self, error: BaseException | None) -> None:
+        last = self._last(error)
+        if self.endings is not None:
+            last = self._measured(self.endings, last)
+        self._finish_span(last)
+
+    def _finish_span(self, last: dict[str, Any]) -> None:
+        span = self.span
+        if type(span) is NonRecordingSpan:
+            return  # it may bear the id of its parent, which goes on
+        self._scope.release(span.get_span_context().span_id)
+        self._tracing.finish(span, last, self._all)
+
+    def _measured(self, endings: "Endings", last: dict[str, Any]) -> dict[str, Any]:
+        duration = _clock.steady() - self._started
+        try:
+            reason = last.get(names.ERROR_TYPE)
+            more = endings.leave(self, last[names.TOUCHPOINT_OUTCOME], reason, duration)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("leave", error)
+            return last
+        return {**last, **more} if more else last
+
     def _last(self, error: BaseException | None) -> dict[str, Any]:
         outcome = self._outcome
         if outcome is None:
@@ -170,26 +322,9 @@ class AttachedTouchpoint(TouchpointHandle):
 
     __slots__ = ()
 
-    def _finish(self, error: BaseException | None) -> None:
+    def _finish_span(self, last: dict[str, Any]) -> None:
         self._scope.release_touchpoint(self.span.get_span_context().span_id)
-        self.span.set_attributes(self._last(error))
-
-
-class UnsampledTouchpoint(TouchpointHandle):
-    """A touchpoint whose span the sampler dropped: its context goes on, its words go nowhere."""
-
-    __slots__ = ()
-
-    def __init__(self, previous: Context, span: Span, place: Place, scope: RequestScope) -> None:
-        self.previous = previous
-        self.ended = False
-        self.span = span
-        self.place = place
-        self._scope = scope
-
-    def end(self, error: BaseException | None) -> None:
-        """Close the block, of which nothing is sent."""
-        self.ended = True
+        self.span.set_attributes(last)
 
 
 _GIVEN_UP: Final = frozenset(
@@ -219,29 +354,12 @@ def _type_of(error: BaseException) -> str:
 def _checked_reason(reason: object) -> str:
     if isinstance(reason, str) and _REASON.fullmatch(reason):
         return reason
-    _guard.count("refused.reason")
-    _guard.warn_once(
-        "refused.reason",
-        "cxtrace: fail() takes a short code such as 'card_declined', of letters, digits and "
-        "_ . : - and at most 64 of them; what was given is not sent",
+    refuse_for(
+        "reason",
+        "fail() takes a short code such as 'card_declined', of letters, digits and _ . : - and at "
+        "most 64 of them",
     )
     return "unspecified"
-
-
-def is_one_of(value: object, allowed: frozenset[str]) -> bool:
-    """Whether ``value`` is in a closed set, whatever it is: a list cannot be looked up in one."""
-    return isinstance(value, str) and value in allowed
-
-
-def refuse(what: str, allowed: frozenset[str]) -> None:
-    """Count a value outside of a closed set, and say once what is allowed."""
-    _guard.count(f"refused.{what}")
-    _guard.warn_once(
-        f"refused.{what}",
-        "cxtrace: a value given as %s is not allowed and is not sent; it can be %s",
-        what,
-        ", ".join(sorted(allowed)),
-    )
 
 
 NO_TOUCHPOINT: Final = TouchpointHandle(
@@ -250,7 +368,7 @@ NO_TOUCHPOINT: Final = TouchpointHandle(
 """What ``current_touchpoint()`` gives outside of any: every method does nothing."""
 NO_TOUCHPOINT.ended = True
 
-NO_INTERACTION: Final = SpanHandle(
+NO_INTERACTION: Final = InteractionHandle(
     Context(), INVALID_SPAN, None, RequestScope(_runtime.current.anonymous), {}
 )
 """The handle of an interaction to which nobody listens."""
@@ -261,3 +379,12 @@ def current_touchpoint() -> TouchpointHandle:
     """The touchpoint that is open here, or one whose methods do nothing."""
     cx: CXContext | None = get_current().get(KEY)  # type: ignore[assignment]
     return NO_TOUCHPOINT if cx is None or cx.handle is None else cx.handle
+
+
+def _after_fork() -> None:
+    global _making  # noqa: PLW0603
+    _making = threading.Lock()
+
+
+with suppress(AttributeError):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -5,14 +5,16 @@ import re
 from typing import Any, Final, get_args
 
 from opentelemetry.context import Context, get_current
+from opentelemetry.trace import get_current_span
 
-from cxtrace import _guard, _runtime
-from cxtrace._handles import is_one_of, refuse
+from cxtrace import _clock, _guard, _journeys, _runtime
+from cxtrace._closed_sets import checked, is_one_of, refuse
+from cxtrace._handles import current_touchpoint
 from cxtrace._noun import Noun
 from cxtrace._plan import checked_name, refuse_function
 from cxtrace._touchpoint import outermost
 from cxtrace._wrap import block_of
-from cxtrace.attributes import Consent, CustomerKind
+from cxtrace.attributes import Consent, CustomerKind, JourneyOutcome
 from cxtrace.context import (
     Block,
     CXContext,
@@ -38,12 +40,28 @@ class JourneyHandle(Block):
             to go on with the same journey in the next request.
     """
 
-    __slots__ = ("id", "name")
+    __slots__ = ("_journey", "id", "name")
 
-    def __init__(self, previous: Context, name: str, id: str) -> None:  # noqa: A002
+    def __init__(self, previous: Context, journey: Journey) -> None:
         super().__init__(previous)
-        self.name = name
-        self.id = id
+        self.name = journey.name
+        self.id = journey.id
+        self._journey = journey
+
+    def outcome(self, outcome: JourneyOutcome) -> "JourneyHandle":
+        """Say how the journey ended. Reaching the goal that the map names needs no word.
+
+        The first word counts, once for each journey. Never raises.
+
+        Args:
+            outcome: ``achieved``, ``abandoned``, ``failed`` or ``superseded``.
+        """
+        if checked("journey.outcome", outcome, JourneyOutcome) and self._journey.state is not None:
+            try:
+                _end(self._journey, outcome)
+            except Exception as error:  # noqa: BLE001
+                _guard.swallow("journey.outcome", error)
+        return self
 
 
 class CustomerHandle(Block):
@@ -102,21 +120,25 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         context = get_current()
         cx = cx_of(context) or outermost(context)
         entered = self._journey(cx.journey)
-        block = JourneyHandle(context, entered.name, entered.id)
+        block = JourneyHandle(context, entered)
         inner = CXContext(cx.scope, entered, cx.place, cx.interaction, block, cx.handle)
         return with_cx(context, inner)
 
     def _journey(self, outer: Journey | None) -> Journey:
         _warn_unknown(self._name)
         if self._id is not None:
-            return Journey(self._name, _checked_id(self._id), self._route)
+            return _known(self._name, _checked_id(self._id), self._route)
         if outer is not None and outer.name == self._name and outer.id:
-            return Journey(self._name, outer.id, self._route or outer.route)
-        return Journey(self._name, new_id(), self._route)
+            return _known(self._name, outer.id, self._route or outer.route)
+        begun = _known(self._name, new_id(), self._route)
+        if begun.state is not None:
+            begun.state.started = _clock.wall()
+            begun.state.is_ours = begun.state.begins_here = True
+        return begun
 
     def _handle(self, context: Context | None) -> JourneyHandle:
         if context is None:
-            return JourneyHandle(Context(), self._name, "")
+            return JourneyHandle(Context(), Journey(self._name, ""))
         entered: JourneyHandle = block_of(context)
         return entered
 
@@ -218,6 +240,28 @@ def identify(
 def new_id() -> str:
     """A random journey id of 128 bits, in hexadecimal."""
     return os.urandom(16).hex()
+
+
+def _end(journey: Journey, outcome: JourneyOutcome) -> None:
+    touchpoint = current_touchpoint()
+    if touchpoint.endings is not None:
+        touchpoint.endings.end_journey(touchpoint, journey, outcome)
+        return
+    # Heavy to import for those who never end a journey by hand.
+    from cxtrace import _milestones
+
+    context = get_current()
+    cx = cx_of(context)
+    identity = _runtime.current.anonymous if cx is None else cx.identity
+    spot = _milestones.Spot(journey, identity, get_current_span(context), context)
+    meters = _runtime.current.instruments()
+    _milestones.end(journey.state, outcome, journey.state.stage, spot, meters)
+
+
+def _known(name: str, journey_id: str, route: str | None) -> Journey:
+    """The journey with what is remembered of it; nothing is while nobody listens."""
+    state = None if _runtime.is_idle() else _journeys.memory.state_of(name, journey_id)
+    return Journey(name, journey_id, route, state)
 
 
 def _checked_id(given: object) -> str:

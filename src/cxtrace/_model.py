@@ -6,15 +6,25 @@ weights. To check objects that you built yourself, load what ``JourneyMap.dump``
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
-from cxtrace.attributes import Channel, Initiator, Phase, PromiseSource, TouchpointType
+from cxtrace.attributes import (
+    Channel,
+    FrictionSeverity,
+    FrictionType,
+    Initiator,
+    Phase,
+    PromiseSource,
+    TouchpointType,
+)
 
 PromiseMetric = Literal[
     "touchpoint.duration",
+    "touchpoint.success",
     "touchpoint.effort",
+    "touchpoint.wait_time",
     "touchpoint.interactions",
     "touchpoint.frictions",
     "journey.duration",
@@ -23,18 +33,45 @@ PromiseMetric = Literal[
     "feedback.normalized_score",
     "delivered",
 ]
-"""What a promise may be about: the name of one of our metrics without its ``cx.``, or ``delivered``
-for a value that only the code knows and reports with ``deliver()``.
+"""What a promise may be about: the name of one of our metrics without its ``cx.``; or
+``touchpoint.success``, 1 for the outcome ``completed`` and 0 for every other;
+``touchpoint.wait_time``; or ``delivered`` for a value that only the code knows and reports with
+``deliver()``.
 """
+
+TIME_METRICS: Final[frozenset[str]] = frozenset(
+    {
+        "touchpoint.duration",
+        "touchpoint.wait_time",
+        "journey.duration",
+        "handoff.duration",
+        "complaint.resolution.duration",
+    }
+)
+"""The metrics of promises that are times, and need a unit of time."""
 
 PromiseOp = Literal["<=", "<", ">=", ">"]
 """How the delivered value must compare with the target for the promise to be kept."""
 
 TimeUnit = Literal["ms", "s", "min", "h", "d", "wk"]
-"""UCUM units that a promise about a duration may be written in."""
+"""UCUM units that a promise about a time, and the duration of a rule, may be written in."""
+
+SECONDS: Final[Mapping[str, float]] = MappingProxyType(
+    {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "wk": 604_800.0}
+)
+"""How many seconds each unit of time has."""
 
 Importance = Literal["normal", "critical"]
 """How much hangs on a touchpoint; the words are those of a Grafana Faro user action."""
+
+
+def in_seconds(value: float, unit: str) -> float | None:
+    """The same time in seconds; ``None`` if the unit is no unit of time."""
+    factor = SECONDS.get(unit)
+    if factor is None:
+        return None
+    # A division keeps 9 ms at 0.009, where the product is 0.009000000000000001.
+    return value * factor if factor >= 1 else value / (1 / factor)
 
 
 def freeze(value: Any) -> Any:
@@ -79,7 +116,9 @@ class Function:
     contact: str | None = None
     """Where to reach the people: a channel, a mail address, a link."""
     happy: str | None = None
-    """What a happy customer means to this function, as a comparison; stored, not evaluated."""
+    """What a happy customer means to this function, as a comparison of facts; it is parsed in
+    ``JourneyMap.happiness``.
+    """
 
 
 @attrs.frozen
@@ -109,6 +148,95 @@ class Promise:
     """A UCUM unit such as ``s``, ``d``, ``%`` or ``{action}``."""
     objective: float | None = None
     """Share of customers, between 0 and 1, for whom the promise must hold."""
+    begins: str | None = None
+    """For ``journey.duration``: the touchpoint at whose end the time begins to run; by default it
+    runs from the beginning of the journey.
+    """
+    ends: str | None = None
+    """For ``journey.duration``: the touchpoint at whose end the time is measured; by default at the
+    end of the journey.
+    """
+    exceeded_at: float | None = None
+    """In ``unit``: what is delivered as good as this, or better, exceeds the promise. By default no
+    promise is exceeded.
+    """
+
+    @property
+    def seconds(self) -> float | None:
+        """The target in seconds; ``None`` if the unit is no unit of time."""
+        return in_seconds(self.target, self.unit)
+
+    def in_unit(self, seconds: float) -> float:
+        """A time in the unit of a promise that is about a time."""
+        return seconds / SECONDS[self.unit]
+
+
+FRICTION_TYPES: Final[Mapping[str, FrictionType]] = MappingProxyType(
+    {
+        "repeat_action": "repeat_action",
+        "error_streak": "error",
+        "validation_loop": "validation_rejected",
+        "backtrack": "backtrack",
+        "slow": "slow",
+        "repeat_contact": "repeat_contact",
+    }
+)
+"""The rules that find friction, each with the kind of friction that it finds."""
+
+
+@attrs.frozen
+class FrictionRule:
+    """A rule that finds friction in what customers do."""
+
+    name: str
+    """One of ``FRICTION_TYPES``."""
+    count: int | None = None
+    """How many times it must happen; ``None`` where the rule does not count."""
+    within: float | None = None
+    """Seconds within which it must happen that often."""
+    after: float | None = None
+    """Seconds after which a touchpoint is slow; ``None`` stands for the target of its promise."""
+    severity: FrictionSeverity = "medium"
+
+    @property
+    def type(self) -> FrictionType:
+        """The kind of friction that the rule finds."""
+        return FRICTION_TYPES[self.name]
+
+    @property
+    def detector(self) -> str:
+        """Name and version of the rule, as in ``cx.friction.detector``."""
+        return f"{self.name}@1"
+
+
+FRICTION_RULES: Final[Mapping[str, FrictionRule]] = MappingProxyType(
+    {
+        rule.name: rule
+        for rule in (
+            FrictionRule("repeat_action", count=3, within=10.0),
+            FrictionRule("error_streak", count=3, within=600.0, severity="high"),
+            FrictionRule("validation_loop", count=3, within=300.0, severity="high"),
+            FrictionRule("backtrack", severity="low"),
+            FrictionRule("slow"),
+            FrictionRule("repeat_contact", count=3, within=86_400.0),
+        )
+    }
+)
+"""Every rule with what stands for the keys that a map leaves out."""
+
+
+def _rules(value: Mapping[str, FrictionRule]) -> Mapping[str, FrictionRule]:
+    return MappingProxyType(dict(value))
+
+
+@attrs.frozen
+class Friction:
+    """The rules that find friction: at one touchpoint, or by default at all."""
+
+    rules: Mapping[str, FrictionRule] = attrs.field(factory=dict, converter=_rules, hash=False)
+    """The rules by name."""
+    suppress: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    """Names of rules that are switched off."""
 
 
 @attrs.frozen
@@ -130,8 +258,8 @@ class Touchpoint:
     """How many actions the customer should need."""
     promises: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Ids of the promises that are made here."""
-    friction: Mapping[str, Any] = attrs.field(factory=dict, converter=_settings, hash=False)
-    """Settings of friction detectors by kind of friction; stored, not interpreted."""
+    friction: Friction = Friction()
+    """The rules for friction here; ``JourneyMap.friction_at`` gives those that take effect."""
     match: tuple[Mapping[str, Any], ...] = attrs.field(
         default=(), converter=_many_settings, hash=False
     )

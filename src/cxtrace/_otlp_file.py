@@ -8,76 +8,37 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from attrs import frozen
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 
+from cxtrace._otlp_json import LOGS, METRICS, SPANS, Kind, encoded, leaves, load_encoder
 from cxtrace._tree import RecordedEvent, RecordedSpan
 from cxtrace.exceptions import ConfigurationError
 
 _logger = logging.getLogger("cxtrace")
 
 
-class FileSpanExporter(SpanExporter):
-    """Append spans to a file as OTLP JSON lines, as the Collector's ``otlpjsonfile`` reads them.
+class _LineFile:
+    """A file to which each line is appended by one write, so that others may do the same.
 
-    Several processes of one machine may share a file: each line is appended by one write. A lost
-    or rotated file is made anew, with its folder, readable by its owner alone. Nothing is kept
-    open between exports, so a fork needs no care.
-
-    Args:
-        path: The file. ``~`` is the home folder.
-
-    Raises:
-        ConfigurationError: The path is empty.
-
+    A lost or rotated file is made anew, with its folder, readable by its owner alone. Nothing is
+    kept open between exports, so a fork needs no care.
     """
 
-    _MAX_LINE: Final = 1_000_000
-    """Bytes a line, unless one span is longer. The Collector cuts a line at 1 MiB, its default
-    ``max_log_size``, and then drops the pieces without a word.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        if not os.fspath(path):
-            msg = "a file exporter needs a path, as in file:spans.jsonl"
-            raise ConfigurationError(msg)
-        _load_encoder()  # now, since a fork in the midst of a later import would leave half of it
-        self._path = Path(path).expanduser().absolute()
-        self._open = True
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._warned = False
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write the spans; what the file system or the encoder refuses is a ``FAILURE``."""
-        if not self._open:
-            return SpanExportResult.FAILURE
-        try:
-            self._append(list(self._lines(spans)))
-        except Exception as error:  # noqa: BLE001 - the encoder raises whatever a value makes it
-            self._warn(error)
-            return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Return true: each export is with the operating system when it returns."""
-        return True
-
-    def shutdown(self) -> None:
-        """Refuse later spans."""
-        self._open = False
-
-    def _lines(self, spans: Sequence[ReadableSpan]) -> Iterator[bytes]:
-        line = _otlp_json(spans)
-        if len(line) <= self._MAX_LINE or len(spans) == 1:
-            yield line
-        else:
-            half = len(spans) // 2
-            yield from (*self._lines(spans[:half]), *self._lines(spans[half:]))
-
-    def _append(self, lines: Iterable[bytes]) -> None:
+    def append(self, lines: Iterable[bytes]) -> None:
+        """Write the lines, after the end of a line that somebody left torn."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -89,12 +50,137 @@ class FileSpanExporter(SpanExporter):
         finally:
             os.close(descriptor)
 
-    def _warn(self, error: Exception) -> None:
+    def warn(self, items: str, error: Exception) -> None:
+        """Say once that what was to be written is lost."""
         if not self._warned:
             self._warned = True
             # The text of an encoder's error may quote the span; that of an OSError never does.
             said = error if isinstance(error, OSError) else type(error).__name__
-            _logger.warning("spans cannot be written to %s: %s", self._path, said)
+            _logger.warning("%s cannot be written to %s: %s", items, self._path, said)
+
+
+_files: Final[WeakValueDictionary[Path, _LineFile]] = WeakValueDictionary()
+"""The files in use: spans, metrics and log records of one path are appended to the same one."""
+
+
+class _Lines:
+    """What the three file exporters share: encode, split, append, and never raise."""
+
+    def __init__(self, kind: Kind, path: str | os.PathLike[str]) -> None:
+        if not os.fspath(path):
+            msg = "a file exporter needs a path, as in file:spans.jsonl"
+            raise ConfigurationError(msg)
+        load_encoder(kind)  # now: a fork in the midst of a later import would leave half of it
+        self._kind = kind
+        absolute = Path(path).expanduser().absolute()
+        self._file = _files.setdefault(absolute, _LineFile(absolute))
+        self.is_open = True
+
+    def export(self, items: Any) -> bool:
+        """Whether the items were written."""
+        if not self.is_open:
+            return False
+        try:
+            self._file.append(encoded(self._kind, items))
+        except Exception as error:  # noqa: BLE001 - the encoder raises whatever a value makes it
+            self._file.warn(self._kind.items, error)
+            return False
+        return True
+
+
+class FileSpanExporter(SpanExporter):
+    """Append spans to a file as OTLP JSON lines, as the Collector's ``otlpjsonfile`` reads them.
+
+    Several processes of one machine may share a file: each line is appended by one write. A lost
+    or rotated file is made anew, with its folder, readable by its owner alone. Nothing is kept
+    open between exports, so a fork needs no care. Lines stay below 1 MB, unless one span is longer.
+
+    Args:
+        path: The file. ``~`` is the home folder.
+
+    Raises:
+        ConfigurationError: The path is empty.
+
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._lines = _Lines(SPANS, path)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write the spans; what the file system or the encoder refuses is a ``FAILURE``."""
+        good = self._lines.export(spans)
+        return SpanExportResult.SUCCESS if good else SpanExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Return true: each export is with the operating system when it returns."""
+        return True
+
+    def shutdown(self) -> None:
+        """Refuse later spans."""
+        self._lines.is_open = False
+
+
+class FileMetricExporter(MetricExporter):
+    """Append metrics to a file as OTLP JSON lines, as ``FileSpanExporter`` does spans.
+
+    The file may be the one of the spans. Sums are cumulative.
+
+    Args:
+        path: The file. ``~`` is the home folder.
+
+    Raises:
+        ConfigurationError: The path is empty.
+
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self._lines = _Lines(METRICS, path)
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """Write the metrics; what the file system or the encoder refuses is a ``FAILURE``."""
+        good = self._lines.export(metrics_data)
+        return MetricExportResult.SUCCESS if good else MetricExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Return true: each export is with the operating system when it returns."""
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Refuse later metrics."""
+        self._lines.is_open = False
+
+
+class FileLogExporter(LogRecordExporter):
+    """Append log records to a file as OTLP JSON lines, as ``FileSpanExporter`` does spans.
+
+    The file may be the one of the spans.
+
+    Args:
+        path: The file. ``~`` is the home folder.
+
+    Raises:
+        ConfigurationError: The path is empty.
+
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._lines = _Lines(LOGS, path)
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Write the records; what the file system or the encoder refuses is a ``FAILURE``."""
+        good = self._lines.export(batch)
+        return LogRecordExportResult.SUCCESS if good else LogRecordExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Return true: each export is with the operating system when it returns."""
+        return True
+
+    def shutdown(self) -> None:
+        """Refuse later records."""
+        self._lines.is_open = False
 
 
 def _is_torn(descriptor: int) -> bool:
@@ -105,38 +191,18 @@ def _is_torn(descriptor: int) -> bool:
     return os.read(descriptor, 1) != b"\n"
 
 
-def _load_encoder() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    from google.protobuf.json_format import (  # type: ignore[import-untyped,unused-ignore]
-        MessageToDict,
-    )
-    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-
-    return encode_spans, MessageToDict
-
-
-def _otlp_json(spans: Sequence[ReadableSpan]) -> bytes:
-    encode, to_dict = _load_encoder()
-    message = to_dict(encode(spans), use_integers_for_enums=True)
-    for _, span in _spans_of(message):
-        for item in (span, *span.get("links", ())):
-            # OTLP's JSON departs from protobuf's in one point: identifiers are hex, not base64.
-            for key in item.keys() & {"traceId", "spanId", "parentSpanId"}:
-                item[key] = base64.b64decode(item[key]).hex()
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
 def _spans_of(message: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
     for resource_spans in message["resourceSpans"]:
-        for scope_spans in resource_spans.get("scopeSpans", ()):
-            for span in scope_spans.get("spans", ()):
-                yield resource_spans.get("resource", {}), span
+        for span in leaves(resource_spans, SPANS.levels[1:]):
+            yield resource_spans.get("resource", {}), span
 
 
 @frozen
 class Recording:
     """Spans read back from files; iterating over it yields them.
 
-    ``skipped`` counts the lines that are no OTLP JSON traces: torn ones, metrics, other text.
+    ``skipped`` counts the lines that are no OTLP JSON: torn ones, other text. Lines of metrics and
+    of log records are passed over.
     """
 
     spans: tuple[RecordedSpan, ...]
@@ -164,7 +230,10 @@ def read_spans(*paths: str | os.PathLike[str]) -> Recording:
 
 def _read_line(line: bytes) -> list[RecordedSpan] | None:
     try:
-        return [_recorded(*found) for found in _spans_of(json.loads(line))]
+        message = json.loads(line)
+        if message.keys() & {"resourceMetrics", "resourceLogs"}:
+            return []
+        return [_recorded(*found) for found in _spans_of(message)]
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
-from cxtrace._handles import is_one_of, refuse
+from cxtrace._closed_sets import is_one_of, refuse
 from cxtrace.attributes import Channel
 from cxtrace.context import Place
 
 if TYPE_CHECKING:
+    from cxtrace._ending import Endings
     from cxtrace._model import Touchpoint
     from cxtrace.journey_map import JourneyMap
 
@@ -30,16 +31,22 @@ class Plan:
         runtime: The decisions that this plan was made for.
         place: Touchpoint, stage and owner.
         attributes: What the span starts with, beside journey and customer.
+        endings: What is measured at the touchpoint, while it is visited and in the end.
     """
 
-    __slots__ = ("attributes", "place", "runtime")
+    __slots__ = ("attributes", "endings", "place", "runtime")
 
     def __init__(
-        self, runtime: _runtime.Runtime, place: Place, attributes: Mapping[str, Any]
+        self,
+        runtime: _runtime.Runtime,
+        place: Place,
+        attributes: Mapping[str, Any],
+        endings: "Endings",
     ) -> None:
         self.runtime = runtime
         self.place = place
         self.attributes = attributes
+        self.endings = endings
 
 
 def plan_of(runtime: _runtime.Runtime, wanted: Wanted) -> Plan:
@@ -108,7 +115,12 @@ def _make(
     if channel is not None:
         own[names.CHANNEL_NAME] = channel
     place = Place(name, stage, owner)
-    return Plan(runtime, place, {**place.tags, **own})
+    # Heavy to import for those whose touchpoints nobody listens to.
+    from cxtrace._ending import Endings
+    from cxtrace._measures import Measures
+
+    endings = Endings(Measures(runtime, place, channel))
+    return Plan(runtime, place, {**place.tags, **own}, endings)
 
 
 def _text(word: object) -> str | None:

@@ -18,6 +18,10 @@ from cxtrace.context import Identity, without_ours
 from cxtrace.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+
+    from cxtrace._instruments import Bind, Instruments
     from cxtrace.journey_map import JourneyMap
     from cxtrace.privacy import Key
     from cxtrace.typing import Pseudonymiser
@@ -27,6 +31,9 @@ TrustInbound: TypeAlias = Literal["signed", "always", "never"]
 
 UnknownDestination: TypeAlias = Literal["nothing", "names"]
 """What goes out where the destination is unknown: nothing, or names without any id."""
+
+EventSignal: TypeAlias = Literal["span", "log", "both"]
+"""Where a signal goes: to an event of the span, to a log record, or to both."""
 
 Attributes: TypeAlias = dict[str, Any]
 
@@ -60,6 +67,10 @@ class Tracing(Protocol):
         """Take attributes from an open span."""
         ...
 
+    def tell(self, span: Span, name: str, attributes: Attributes) -> None:
+        """Add an event, whose attributes are valid, to an open span."""
+        ...
+
 
 class ApiTracing:
     """Spans through OpenTelemetry's public API: right with every provider, fast with none."""
@@ -85,6 +96,10 @@ class ApiTracing:
     def forget(self, span: Span, keys: tuple[str, ...]) -> None:
         """Blank the attributes: the API has no way to delete one."""
         blank(span, keys)
+
+    def tell(self, span: Span, name: str, attributes: Attributes) -> None:
+        """Add an event."""
+        span.add_event(name, attributes)
 
 
 class NoTracing(ApiTracing):
@@ -138,7 +153,10 @@ class Runtime:
 
     Attributes:
         anonymous: The identity of a customer of whom nothing is known.
+        meter_provider: Takes our metrics; None is the global one.
+        logger_provider: Takes our events as log records; None is the global one.
         plans: What touchpoints have been resolved to under these decisions.
+        watches: What finds friction at each touchpoint of the map, whichever channel leads there.
     """
 
     def __init__(
@@ -152,6 +170,11 @@ class Runtime:
         trust_inbound: TrustInbound = "signed",
         unknown_destination: UnknownDestination = "nothing",
         public_endpoint: bool = False,
+        event_signal: EventSignal | None = None,
+        signals_off: frozenset[str] = frozenset(),
+        metrics_opt_in: frozenset[str] = frozenset(),
+        on_friction: Callable[[Any], object] | None = None,
+        bind: "Bind | None" = None,
     ) -> None:
         self.tracing: Tracing = ApiTracing() if tracing is None else tracing
         self.journey_map = journey_map
@@ -162,8 +185,30 @@ class Runtime:
         self.trust_inbound: TrustInbound = trust_inbound
         self.unknown_destination: UnknownDestination = unknown_destination
         self.public_endpoint = public_endpoint
+        self.event_signal: EventSignal | None = event_signal
+        self.signals_off = signals_off
+        self.metrics_opt_in = metrics_opt_in
+        self.on_friction = on_friction
         self.anonymous = Identity(linkable=not consent_required)
+        self.meter_provider: MeterProvider | None = None
+        self.logger_provider: LoggerProvider | None = None
         self.plans: dict[Any, Any] = {}
+        self.watches: dict[str, Any] = {}
+        self._bind = bind
+        self._instruments: tuple[Instruments | None] | None = None
+
+    def instruments(self) -> "Instruments | None":
+        """The instruments of the meter provider; None if there was none at first use."""
+        if self._instruments is None:
+            # Metrics would make `import cxtrace` slower for those who never reach a touchpoint.
+            from cxtrace import _instruments
+
+            bind = self._bind or _instruments.bind
+            found = _instruments.instruments_of(
+                self.meter_provider, bind, self.journey_map, self.metrics_opt_in
+            )
+            self._instruments = (found,)
+        return self._instruments[0]
 
 
 current: Runtime = Runtime()

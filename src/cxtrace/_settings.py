@@ -12,8 +12,9 @@ from attrs import field as attrs_field
 from attrs import fields, frozen
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from cxtrace import attributes as names
 from cxtrace._project import tool_table
-from cxtrace._runtime import TrustInbound, UnknownDestination
+from cxtrace._runtime import EventSignal, TrustInbound, UnknownDestination
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key, load_key
@@ -28,6 +29,29 @@ _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _HOST: Final = re.compile(r"(?:\*\.)?[\w-]+(?:\.[\w-]+)*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 _OTHER_VARIABLES: Final = ("MAP", "KEY_FILE", "BACKENDS", "DIST")
+
+SIGNALS: Final = (
+    "friction",
+    "emotion",
+    "nudge",
+    "promise",
+    "feedback",
+    "complaint",
+    "mention",
+    "handoff",
+    "value",
+    "forecast",
+)
+"""Kinds of signals, each of which ``signals_off`` can name."""
+
+OPT_IN: Final = (
+    names.METRIC_JOURNEY_ACTIVE,
+    names.CHANNEL_NAME,
+    names.CUSTOMER_SEGMENT,
+    names.INTERACTION_NAME,
+    names.JOURNEY_ROUTE,
+)
+"""Metrics, and labels of metrics, that are there only if ``metrics_opt_in`` names them."""
 
 _logger = logging.getLogger("cxtrace")
 
@@ -89,6 +113,22 @@ def _choice(choices: tuple[str, ...]) -> Callable[[object], str]:
     return parse
 
 
+def _words(known: tuple[str, ...]) -> Callable[[object], frozenset[str]]:
+    def parse(value: object) -> frozenset[str]:
+        found = value.split(",") if isinstance(value, str) else value
+        if not isinstance(found, (list, tuple, set, frozenset)):
+            raise ValueError(f"a list of {', '.join(known)}")
+        words = [word.strip() if isinstance(word, str) else word for word in found]
+        unknown = [word for word in words if word != "" and word not in known]
+        if unknown:
+            near = get_close_matches(str(unknown[0]), known, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            raise ValueError(f"a list of {', '.join(known)}{hint}")
+        return frozenset(word for word in words if word != "")
+
+    return parse
+
+
 def _setting(parse: Callable[[Any], Any], default: Any = None) -> Any:
     return attrs_field(default=default, metadata={"parse": parse})
 
@@ -108,6 +148,10 @@ class Settings:
     )
     public_endpoint: bool = _setting(_flag, False)
     consent_required: bool = _setting(_flag, False)
+    event_signal: EventSignal | None = _setting(_choice(get_args(EventSignal)))
+    signals_off: frozenset[str] = _setting(_words(SIGNALS), frozenset())
+    metrics_opt_in: frozenset[str] = _setting(_words(OPT_IN), frozenset())
+    on_friction: Callable[[Any], object] | None = None
     journey_map: JourneyMap | None = None
 
 
@@ -138,6 +182,7 @@ def settle(
         if value is not None:
             found[name] = _parsed(parse, value, place, secret=name == "key")
     found["key"] = load_key(found.get("key"), environ)
+    found["on_friction"] = _callable("on_friction", arguments)
     found["journey_map"] = _map(arguments.get("journey_map"), environ, start)
     return Settings(**found)
 
@@ -180,6 +225,13 @@ def _parsed(parse: Callable[[Any], Any], value: Any, place: str, *, secret: bool
     except ValueError as error:
         shown = "" if secret else f"{value!r} "
         raise ConfigurationError(f"{place}: {shown}must be {error}") from None
+
+
+def _callable(name: str, arguments: Mapping[str, Any]) -> Any:
+    value = arguments.get(name)
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"configure({name}=…): {value!r} must be a callable")
+    return value
 
 
 def _refuse_unknown(project: Path | None, table: Mapping[str, Any]) -> None:

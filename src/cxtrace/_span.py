@@ -7,7 +7,6 @@ that processors and exporters expect, filled directly. ``_tracing`` makes it.
 
 import threading
 from collections.abc import Mapping
-from time import time_ns
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -30,6 +29,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes as OTelAttributes
 
+from cxtrace import _clock
 from cxtrace._runtime import Attributes, blank
 
 _UNSET: Final = Status(StatusCode.UNSET)
@@ -78,7 +78,7 @@ class LeanSpan(ReadableSpan, Span):
         self._end_time: int | None = None
         self._resource = maker.tracer.resource
         self._instrumentation_scope = maker.scope
-        self._start_time = time_ns()
+        self._start_time = _clock.wall_ns()
 
     _kind = SpanKind.INTERNAL
     _instrumentation_info = None
@@ -173,11 +173,22 @@ class LeanSpan(ReadableSpan, Span):
     ) -> None:
         """Add an event, as on any span."""
         limits = self._maker.limits
-        event = Event(name, bounded(attributes, limits.max_event_attributes, limits), timestamp)
+        valid = bounded(attributes, limits.max_event_attributes, limits)
+        self._append(Event(name, valid, timestamp or _clock.wall_ns()))
+
+    def tell(self, name: str, attributes: Attributes) -> None:
+        """Add an event of ours, whose attributes are valid and few."""
+        most = self._maker.limits.max_event_attributes
+        if most is not None and len(attributes) > most:
+            self.add_event(name, attributes)
+        else:
+            self._append(Event(name, attributes, _clock.wall_ns()))
+
+    def _append(self, event: Event) -> None:
         with self._lock:
             if self._end_time is None:
                 if type(self._events) is tuple:
-                    self._events = BoundedList(limits.max_events)
+                    self._events = BoundedList(self._maker.limits.max_events)
                 self._events.append(event)
 
     def add_link(self, context: SpanContext, attributes: OTelAttributes = None) -> None:
@@ -226,7 +237,7 @@ class LeanSpan(ReadableSpan, Span):
         with self._lock:
             if self._end_time is not None:
                 return
-            self._end_time = time_ns() if end_time is None else end_time
+            self._end_time = _clock.wall_ns() if end_time is None else end_time
         self._maker.ended(self)
 
     def finish(self, last: Attributes) -> None:
@@ -235,7 +246,7 @@ class LeanSpan(ReadableSpan, Span):
             if self._end_time is not None:
                 return
             self._attributes.update(last)
-            self._end_time = time_ns()
+            self._end_time = _clock.wall_ns()
         self._maker.ended(self)
 
 

@@ -12,9 +12,9 @@ from cxtrace._handles import (
     NO_INTERACTION,
     NO_TOUCHPOINT,
     AttachedTouchpoint,
+    InteractionHandle,
     SpanHandle,
     TouchpointHandle,
-    UnsampledTouchpoint,
 )
 from cxtrace._noun import Noun
 from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function
@@ -134,13 +134,16 @@ def _open_touchpoint(plan: Plan) -> Context | None:
     place = plan.place
     tracing = plan.runtime.tracing
     parent = tracing.unsampled(context)
+    endings, journey = plan.endings, cx.journey
     if parent is not None:
-        unsampled = UnsampledTouchpoint(context, parent, place, scope)
-        return with_cx(context, CXContext(scope, cx.journey, place, None, unsampled, unsampled))
+        handle = TouchpointHandle(context, parent, place, scope, {}, endings, journey)
+        if endings.measures.attends(journey):
+            handle.arrive()
+        return with_cx(context, CXContext(scope, journey, place, None, handle, handle))
     identity = scope.identity
-    attributes = _start_attributes(plan.attributes, identity, cx.journey)
+    attributes = _start_attributes(plan.attributes, identity, journey)
     span = tracing.start(place.touchpoint, attributes, context, scope.take_origin())
-    handle = TouchpointHandle(context, span, place, scope, attributes)
+    handle = TouchpointHandle(context, span, place, scope, attributes, endings, journey)
     return _enter(context, cx, handle, identity)
 
 
@@ -153,7 +156,9 @@ def _open_attached(plan: Plan) -> Context | None:
     identity = cx.scope.identity
     attributes = _start_attributes(plan.attributes, identity, cx.journey)
     span.set_attributes(attributes)
-    handle = AttachedTouchpoint(context, span, plan.place, cx.scope, attributes)
+    handle = AttachedTouchpoint(
+        context, span, plan.place, cx.scope, attributes, plan.endings, cx.journey
+    )
     return _enter(context, cx, handle, identity)
 
 
@@ -165,6 +170,8 @@ def _enter(
         scope.adopt_touchpoint(span.get_span_context().span_id, span)
         if scope.identity is not identity:
             scope.catch_up(span, _runtime.current.tracing.forget)
+    if handle.measures.attends(cx.journey):  # type: ignore[union-attr]
+        handle.arrive()
     inner = CXContext(cx.scope, cx.journey, handle.place, None, handle, handle)
     return with_cx_and_span(context, inner, span)
 
@@ -190,7 +197,8 @@ def _open_interaction(name: str) -> Context | None:
     attributes: dict[str, Any] = {names.INTERACTION_NAME: name, **cx.tags()}
     tracing = _runtime.current.tracing
     span = tracing.start(name, attributes, context, scope.take_origin())
-    handle = SpanHandle(context, span, cx.place, scope, attributes)
+    handle = InteractionHandle(context, span, cx.place, scope, attributes)
+    handle.begin(name, cx.handle)
     if span.is_recording():
         scope.adopt(span.get_span_context().span_id, span)
     inner = CXContext(scope, cx.journey, cx.place, name, handle, cx.handle)

@@ -145,6 +145,13 @@ class Binding:
         else:
             forget(span, keys)
 
+    def tell(self, span: Span, name: str, attributes: Attributes) -> None:
+        """Add an event, whose attributes are valid, to an open span."""
+        if type(span) is LeanSpan:
+            span.tell(name, attributes)
+        else:
+            span.add_event(name, attributes)
+
     def _begin(self, span: LeanSpan, context: Context) -> LeanSpan:
         for on_start in self._listeners.now().starting:
             try:
@@ -247,6 +254,10 @@ class SDKTracing:
     def forget(self, span: Span, keys: tuple[str, ...]) -> None:
         """Take attributes from an open span."""
         forget(span, keys)
+
+    def tell(self, span: Span, name: str, attributes: Attributes) -> None:
+        """Add an event."""
+        span.add_event(name, attributes)
 
 
 def tracing_of(provider: trace.TracerProvider, version: str) -> Tracing:

@@ -285,9 +285,9 @@ def _said(event: RecordedEvent) -> Iterator[object]:
         if not part.startswith("cx."):
             glue = part
             continue
-        if part in event.attributes:
+        if (value := event.attributes.get(part)) not in (None, "1"):  # "1" is no unit for people
             yield from ([glue] if glue else [])
-            yield event.attributes[part]
+            yield value.strip("{}") if isinstance(value, str) else value
         glue = ""
 
 

@@ -64,6 +64,14 @@ OWNER_INFLUENCE: Final = "cx.owner.influence"
 """Share of influence, from 0 to 1, of a business function on the touchpoint, ``<key>`` being the
 function. The shares of one touchpoint sum to 1.
 """
+FUNCTION_NAME: Final = "cx.function.name"
+"""Business function that judges whether the customer is happy."""
+FUNCTION_HAPPY: Final = "cx.function.happy"
+"""Whether the customer was happy in the eyes of a business function, ``<key>`` being the
+function.
+"""
+FUNCTION_VERDICT: Final = "cx.function.verdict"
+"""What a business function found, by its own definition of a happy customer."""
 HANDOFF_FROM_FUNCTION: Final = "cx.handoff.from_function"
 """Function that hands the customer over."""
 HANDOFF_TO_FUNCTION: Final = "cx.handoff.to_function"
@@ -185,6 +193,8 @@ Channel = Literal[
     "word_of_mouth",
 ]
 """Values of ``cx.channel.name``."""
+Verdict = Literal["happy", "unhappy"]
+"""Values of ``cx.function.verdict``."""
 FrictionType = Literal[
     "error",
     "repeat_action",
@@ -293,7 +303,7 @@ METRIC_STAGE_TRANSITIONS: Final = "cx.stage.transitions"
 METRIC_JOURNEY_ACTIVE: Final = "cx.journey.active"
 METRIC_JOURNEY_DURATION: Final = "cx.journey.duration"
 METRIC_PROMISE_EVALUATIONS: Final = "cx.promise.evaluations"
-METRIC_PROMISE_RELATIVE_GAP: Final = "cx.promise.relative_gap"
+METRIC_PROMISE_DELIVERED_RATIO: Final = "cx.promise.delivered_ratio"
 METRIC_EMOTION_SIGNALS: Final = "cx.emotion.signals"
 METRIC_NUDGE_EXPOSURES: Final = "cx.nudge.exposures"
 METRIC_NUDGE_OUTCOMES: Final = "cx.nudge.outcomes"
@@ -304,6 +314,7 @@ METRIC_COMPLAINT_RESOLUTION_DURATION: Final = "cx.complaint.resolution.duration"
 METRIC_MENTIONS: Final = "cx.mentions"
 METRIC_HANDOFF_DURATION: Final = "cx.handoff.duration"
 METRIC_VALUE_ATTRIBUTED: Final = "cx.value.attributed"
+METRIC_FUNCTION_VERDICTS: Final = "cx.function.verdicts"
 
 # OpenTelemetry's own names that we set
 
@@ -315,3 +326,7 @@ SYNTHETIC_TYPE: Final = "user_agent.synthetic.type"
 """``test`` for scripted or staff walkthroughs, ``bot`` for robots."""
 ERROR_TYPE: Final = "error.type"
 """Class of the exception, or the reason given to ``fail``."""
+FEATURE_FLAG_KEY: Final = "feature_flag.key"
+"""Feature flag that selects the variant of a nudge."""
+FEATURE_FLAG_VARIANT: Final = "feature_flag.result.variant"
+"""Variant of a nudge, as the feature flag selected it."""

@@ -220,6 +220,7 @@ class _Journey(NamedTuple):
     route: str | None
     named: Mapping[str, str]
     linked: Mapping[str, str]
+    state: Any
 
 
 class Journey(_Journey):
@@ -228,15 +229,22 @@ class Journey(_Journey):
     Attributes:
         named: What is stamped where consent forbids the id.
         linked: What is stamped else.
+        state: What this process remembers of it, or None.
     """
 
     __slots__ = ()
 
-    def __new__(cls, name: str, id: str, route: str | None = None) -> "Journey":  # noqa: A002, D102
+    def __new__(  # noqa: D102
+        cls,
+        name: str,
+        id: str,  # noqa: A002
+        route: str | None = None,
+        state: Any = None,
+    ) -> "Journey":
         named = {names.JOURNEY_NAME: name}
         # A calling service that may not tell the id still tells the name.
         linked = {**named, names.JOURNEY_ID: id} if id else named
-        return _Journey.__new__(cls, name, id, route, named, linked)
+        return _Journey.__new__(cls, name, id, route, named, linked, state)
 
     def __repr__(self) -> str:
         return f"Journey(name={self.name!r}, id={self.id!r}, route={self.route!r})"
@@ -333,6 +341,13 @@ def with_cx_and_span(context: Context, cx: CXContext, span: Span) -> Context:
     _put(copy, KEY, cx)
     _put(copy, SPAN_KEY, span)
     return copy
+
+
+def with_span(span: Span) -> Context:
+    """A context that holds nothing but ``span``."""
+    context = Context()
+    _put(context, SPAN_KEY, span)
+    return context
 
 
 def leave(context: Context) -> None:

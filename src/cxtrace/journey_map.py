@@ -8,6 +8,7 @@ A map is one TOML file or many. Load it, look things up, write it out again::
     shop.touchpoints["checkout.pay"].owner
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +18,23 @@ from typing import Any, TypeVar
 
 import attrs
 
+from cxtrace import _happy
 from cxtrace._map import dump as _map_dump
 from cxtrace._map import find as _map_find
 from cxtrace._map import source as _map_source
 from cxtrace._map.merge import merge
 from cxtrace._map.schema import SCHEMA, json_schema
-from cxtrace._model import Function, Journey, Place, Promise, Stage, Touchpoint
+from cxtrace._model import (
+    FRICTION_RULES,
+    Friction,
+    FrictionRule,
+    Function,
+    Journey,
+    Place,
+    Promise,
+    Stage,
+    Touchpoint,
+)
 from cxtrace.exceptions import MapError, Problem
 
 __all__ = ["JourneyMap", "json_schema"]
@@ -48,6 +60,16 @@ def _digest(journey_map: "JourneyMap") -> str:
     return "sha256:" + hashlib.sha256(_map_dump.toml(ordered).encode()).hexdigest()[:12]
 
 
+def _happiness(journey_map: "JourneyMap") -> Mapping[str, _happy.Predicate]:
+    parsed = {}
+    for name, function in journey_map.functions.items():
+        # Only a map that was built in code can hold what does not parse.
+        with contextlib.suppress(ValueError):
+            if function.happy is not None:
+                parsed[name] = _happy.parse(function.happy)
+    return MappingProxyType(parsed)
+
+
 @attrs.frozen(kw_only=True, repr=False)
 class JourneyMap:
     """Everything that the files of a map say, merged and checked."""
@@ -56,6 +78,8 @@ class JourneyMap:
     context: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Keys of ``cx.context`` that code may set."""
     functions: Mapping[str, Function] = _named()
+    friction: Friction = Friction()
+    """The rules for friction at every touchpoint; ``friction_at`` gives those that take effect."""
     stages: Mapping[str, Stage] = _named()
     promises: Mapping[str, Promise] = _named()
     touchpoints: Mapping[str, Touchpoint] = _named()
@@ -64,6 +88,10 @@ class JourneyMap:
     """Where each definition is, by top-level key and name, as in ``("touchpoint", "cart.add")``."""
     version: str = attrs.field(default=attrs.Factory(_digest, takes_self=True))
     """As the map says, or a digest of what it says."""
+    happiness: Mapping[str, _happy.Predicate] = attrs.field(
+        init=False, eq=False, default=attrs.Factory(_happiness, takes_self=True)
+    )
+    """What a happy customer means, parsed, for each function that says so."""
 
     def __repr__(self) -> str:
         return (
@@ -137,6 +165,39 @@ class JourneyMap:
         paths = _map_find.locate(explicit, environ, Path(start))
         return None if paths is None else cls.load(*paths)
 
+    def promises_at(self, touchpoint: str) -> tuple[Promise, ...]:
+        """The promises that are made at a touchpoint, and those whose time ends there."""
+        planned = self.touchpoints.get(touchpoint)
+        made = planned.promises if planned is not None else ()
+        ending = (name for name, promise in self.promises.items() if promise.ends == touchpoint)
+        every = dict.fromkeys((*made, *ending))
+        return tuple(self.promises[name] for name in every if name in self.promises)
+
+    def friction_at(self, touchpoint: str) -> tuple[FrictionRule, ...]:
+        """The rules that find friction at a touchpoint, planned or not.
+
+        They are those of the map; ``slow`` too where a promise says how long the touchpoint may
+        take; the touchpoint's own in place of either; and none that is suppressed.
+        """
+        planned = self.touchpoints.get(touchpoint)
+        own = planned.friction if planned is not None else Friction()
+        targets = [p.seconds for p in self.promises_at(touchpoint) if _limits_duration(p)]
+        target = min((seconds for seconds in targets if seconds is not None), default=None)
+        common = {n: r for n, r in self.friction.rules.items() if n not in self.friction.suppress}
+        slow = self.friction.rules.get("slow", FRICTION_RULES["slow"])
+        if target is not None and "slow" not in self.friction.suppress:
+            common["slow"] = attrs.evolve(slow, after=target)
+        rules = {**common, **own.rules}
+        if "slow" in own.rules and own.rules["slow"].after is None:
+            rules["slow"] = attrs.evolve(
+                own.rules["slow"], after=slow.after if target is None else target
+            )
+        return tuple(
+            rule
+            for name, rule in rules.items()
+            if name not in own.suppress and (name != "slow" or rule.after is not None)
+        )
+
     def dump(self) -> str:
         """The map as the text of one TOML file; ``JourneyMap.loads`` gives an equal map.
 
@@ -158,12 +219,17 @@ class JourneyMap:
             "version": getattr(self, "version", None),
             "context": list(self.context),
             "functions": functions,
+            "friction": _map_dump.thaw(self.friction),
             "stage": [_map_dump.record(stage) for stage in self.stages.values()],
             "promise": promises,
             "touchpoint": [_map_dump.record(item) for item in self.touchpoints.values()],
             "journey": [_map_dump.record(journey) for journey in self.journeys.values()],
         }
         return {key: value for key, value in document.items() if value not in (None, [], {})}
+
+
+def _limits_duration(promise: Promise) -> bool:
+    return promise.metric == "touchpoint.duration" and promise.op in {"<=", "<"}
 
 
 def _sorted(value: Any) -> Any:

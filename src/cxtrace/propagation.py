@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from cxtrace import _baggage, _destination, _guard, _runtime
+from cxtrace import _baggage, _destination, _guard, _journeys, _redirects, _runtime
 from cxtrace import attributes as names
 from cxtrace.context import (
     CXContext,
@@ -87,7 +87,8 @@ class CXPropagator(TextMapPropagator):
 
 def _extract(values: Iterable[str] | None, context: Context) -> Context:
     runtime = _runtime.current
-    members = None if values is None else _trusted(",".join(values), runtime)
+    header = None if values is None else _trusted(",".join(values), runtime)
+    members = None if header is None else _baggage.acceptable(header)
     context = _without_baggage_of_ours(context)
     identity = _identity_of(members) if members else runtime.anonymous
     known = identity.pseudonym is not None or identity.consent != "unknown"
@@ -95,11 +96,12 @@ def _extract(values: Iterable[str] | None, context: Context) -> Context:
     if members is None and runtime.public_endpoint:
         context = _broken_off(context, scope)
     members = members or {}
-    return with_cx(context, CXContext(scope, _journey_of(members), _place_of(members)))
+    clock = _baggage.clock_of(header or {})
+    return with_cx(context, CXContext(scope, _journey_of(members, clock), _place_of(members)))
 
 
 def _trusted(text: str, runtime: _runtime.Runtime) -> dict[str, str] | None:
-    """The members that may set tags, or None where the sender did not prove to be one of us."""
+    """Our members as they came, or None where the sender did not prove to be one of us."""
     if len(text) > _baggage.MAX_HEADER_BYTES:
         _refuse("oversized")
         return None
@@ -117,7 +119,7 @@ def _trusted(text: str, runtime: _runtime.Runtime) -> dict[str, str] | None:
         if fault is not None:
             _refuse(fault)
             return None
-    return _baggage.acceptable(header.ours)
+    return dict(header.ours)
 
 
 def _refuse(why: str) -> None:
@@ -160,9 +162,18 @@ def _identity_of(members: Mapping[str, str]) -> Identity:
     )
 
 
-def _journey_of(members: Mapping[str, str]) -> Journey | None:
+def _journey_of(members: Mapping[str, str], clock: str) -> Journey | None:
     name = members.get(names.JOURNEY_NAME)
-    return None if name is None else Journey(name, members.get(names.JOURNEY_ID, ""))
+    if name is None:
+        return None
+    journey_id = members.get(names.JOURNEY_ID, "")
+    if not journey_id or _runtime.is_idle():
+        return Journey(name, journey_id)
+    state = _journeys.memory.state_of(name, journey_id)
+    state.stage = members.get(names.STAGE_NAME, state.stage)
+    if clock:
+        state.learn(clock)
+    return Journey(name, journey_id, state=state)
 
 
 def _place_of(members: Mapping[str, str]) -> Place | None:
@@ -179,7 +190,7 @@ def _inject(carrier: Any, context: Context, setter: Setter[Any]) -> None:
     if ours is None and (header is None or not header.ours):
         return
     parts = [] if header is None else list(header.others)
-    if ours is not None and _fits(parts, ours):
+    if ours is not None and _redirects.are_safe_in(carrier) and _fits(parts, ours):
         parts.append(ours)
     if isinstance(carrier, list):  # to which setters append, while readers take the first
         carrier[:] = [pair for pair in carrier if pair[0] != HEADER]
@@ -236,7 +247,16 @@ def _outbound(context: Context) -> str | None:
         return None
     found = {names.CONSENT_STATE: cx.identity.consent, **cx.tags()}
     members = {key: found[key] for key in allowed if key in found}
-    return _baggage.signed(members, _runtime.key(), time.time())
+    return _baggage.signed(members, _runtime.key(), time.time(), _clock_of(cx, members))
+
+
+def _clock_of(cx: CXContext, members: Mapping[str, str]) -> str:
+    """What the receiver needs to measure the journey, of which it may be told."""
+    journey = cx.journey
+    if journey is None or journey.state is None or names.JOURNEY_ID not in members:
+        return ""
+    clock: str = journey.state.clock()
+    return clock
 
 
 def _goes_to_us(span: Span, runtime: _runtime.Runtime) -> bool | None:

@@ -29,8 +29,16 @@ SIX_TAGS = {
     "cx.owner.function",
     "enduser.pseudo.id",
 }
-PERSONAL = ["cust-004", "ann.lee", "bob.stone", "carla.diaz", "dora.novak", "emil.berg"]
-PERSONAL += ["4000 0000", "BACK-", "Rose", "%40example", "@example"]
+PERSONAL = [
+    "cust-004",
+    "ann.lee",
+    "bob.stone",
+    "carla.diaz",
+    "dora.novak",
+    "emil.berg",
+    "fay.okoro",
+]
+PERSONAL += ["gil.moreau", "4000 0000", "BACK-", "Rose", "%40example", "@example"]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +81,9 @@ def spans(traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_each_journey_is_found_by_its_id(journeys: dict[str, list[dict[str, Any]]]) -> None:
-    """Jaeger finds each of the five journeys by `cx.journey.id`: several traces each."""
-    assert len(journeys) == 5
-    assert all(len(traces) >= 4 for traces in journeys.values())
+    """Jaeger finds each of the seven journeys by `cx.journey.id`: several traces each."""
+    assert len(journeys) == 7
+    assert all(len(traces) >= 3 for traces in journeys.values())
 
 
 def test_each_journey_has_spans_of_all_three_services(

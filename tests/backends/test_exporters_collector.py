@@ -7,11 +7,24 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import LogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
-from cxtrace.exporters import FileSpanExporter, otlp_exporter, read_spans
+from cxtrace.exporters import (
+    FileLogExporter,
+    FileMetricExporter,
+    FileSpanExporter,
+    otlp_exporter,
+    otlp_log_exporter,
+    otlp_metric_exporter,
+    read_spans,
+)
 
 from .servers import Collector
 
@@ -50,6 +63,66 @@ def test_file_read_by_collector(collector_binary: None, tmp_path: Path) -> None:
     assert all(span["attributes"] == ATTRIBUTES for span in found)
     ours = {span.span_id for span in read_spans(written)}
     assert {span["spanId"] for span in found} == ours
+
+
+def count_and_log(metrics: MetricExporter, logs: LogRecordExporter, series: int = 1) -> str:
+    """Export a counter and a log record of a service that nobody else has; return its name."""
+    service = f"shop-{uuid4()}"
+    resource = Resource({"service.name": service})
+    reader = PeriodicExportingMetricReader(metrics)
+    meters = MeterProvider([reader], resource, shutdown_on_exit=False)
+    loggers = LoggerProvider(resource, shutdown_on_exit=False)
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(logs))
+    counter = meters.get_meter("cxtrace").create_counter("cx.touchpoint.frictions")
+    for number in range(series):
+        counter.add(number, {"number": number, "padding": "x" * 900})
+    loggers.get_logger("cxtrace").emit(LogRecord(body="slow", event_name="cx.friction"))
+    meters.shutdown()
+    loggers.shutdown()
+    return service
+
+
+def counted(collector: Collector, service: str) -> list[int]:
+    """The values of the counters of a service that the Collector has written so far."""
+    return [
+        int(point["asInt"])
+        for line in collector.lines("metrics")
+        for resource in line["resourceMetrics"]
+        if service in str(resource["resource"])
+        for scope in resource["scopeMetrics"]
+        for metric in scope["metrics"]
+        for point in metric["sum"]["dataPoints"]
+    ]
+
+
+def test_three_kinds_read_by_collector(collector_binary: None, tmp_path: Path) -> None:
+    """The Collector takes each kind from the file that spans, metrics and log records share."""
+    written = tmp_path / "all.jsonl"
+    traced = export(FileSpanExporter(written), 3)
+    service = count_and_log(FileMetricExporter(written), FileLogExporter(written), 1_500)
+
+    assert max(map(len, written.read_bytes().splitlines())) < 2**20
+    with Collector(tmp_path / "collector", replay=written) as collector:
+        collector.wait_for(lambda: _at_least(collector, traced, 3))
+        collector.wait_for(lambda: len(counted(collector, service)) >= 1_500)
+        (record,) = collector.wait_for(lambda: collector.logs(service))
+        found = counted(collector, service)
+
+    assert sorted(found) == list(range(1_500))
+    assert record["body"] == "slow"
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_metrics_and_logs_to_collector(collector: Collector, protocol: str) -> None:
+    """Our OTLP exporters of metrics and log records reach the Collector at the same base."""
+    endpoint = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
+    service = count_and_log(
+        otlp_metric_exporter(protocol, endpoint), otlp_log_exporter(protocol, endpoint)
+    )
+
+    assert collector.wait_for(lambda: counted(collector, service)) == [0]
+    (record,) = collector.wait_for(lambda: collector.logs(service))
+    assert record["body"] == "slow"
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

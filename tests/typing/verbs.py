@@ -168,6 +168,57 @@ def exceptions_are_not_swallowed() -> int:
         return 5
 
 
+# Signals
+
+with touchpoint("a") as point:
+    assert_type(point.friction("slow", severity="high", source="agent"), TouchpointHandle)
+    assert_type(point.emotion("anger", source="text", valence=-1), TouchpointHandle)
+    assert_type(point.emotion(source="self_reported", valence=0.5), TouchpointHandle)
+    assert_type(point.feedback("csat", 4, scale=(1, 5)), TouchpointHandle)
+    assert_type(point.complaint("resolved", open_for=60.0), TouchpointHandle)
+    assert_type(point.mention("friends", phase="pre_customer"), TouchpointHandle)
+    assert_type(point.value(5, "EUR", type="revenue"), TouchpointHandle)
+    assert_type(point.deliver("delivery_48h", 51.0), TouchpointHandle)
+    assert_type(point.handoff(to="service", waited=5), TouchpointHandle)
+    assert_type(point.forecast("churn", probability=0.3, model="m"), TouchpointHandle)
+    exposure = point.nudge("bar", technique="incentive", disclosed=False, variant="b")
+    assert_type(exposure, cxtrace.Exposure)
+    assert_type(exposure.accepted().declined().ignored().reversed(), cxtrace.Exposure)
+    assert_type(point.friction("slow").value(type="refund").fail("x"), TouchpointHandle)
+
+    point.friction("sluggish")  # type: ignore[arg-type]
+    point.friction("slow", severity="fatal")  # type: ignore[arg-type]
+    point.friction("slow", "high")  # type: ignore[call-arg]
+    point.friction()  # type: ignore[call-arg]
+    point.emotion("joy", source="text")  # type: ignore[arg-type]
+    point.emotion("anger")  # type: ignore[call-arg]
+    point.emotion("anger", source="biometric")  # type: ignore[arg-type]
+    point.feedback("stars", 5)  # type: ignore[arg-type]
+    point.feedback("csat", "5")  # type: ignore[arg-type]
+    point.feedback("csat", 5, scale=5)  # type: ignore[arg-type]
+    point.complaint("closed")  # type: ignore[arg-type]
+    point.mention("radio")  # type: ignore[arg-type]
+    point.value(5, "EUR")  # type: ignore[call-arg]
+    point.value(5, "EUR", type="profit")  # type: ignore[arg-type]
+    point.deliver("delivery_48h")  # type: ignore[call-arg]
+    point.handoff(5)  # type: ignore[arg-type]
+    point.forecast("churn", probability=0.3)  # type: ignore[call-arg]
+    point.nudge("bar")  # type: ignore[call-arg]
+    point.nudge("bar", technique="hypnosis")  # type: ignore[arg-type]
+    exposure.bought()  # type: ignore[attr-defined]
+
+assert_type(cxtrace.friction("slow", severity="low"), TouchpointHandle)
+assert_type(cxtrace.nudge("bar", technique="reminder"), cxtrace.Exposure)
+assert_type(cxtrace.feedback("nps", 9).complaint("opened"), TouchpointHandle)
+cxtrace.friction("sluggish")  # type: ignore[arg-type]
+cxtrace.value(5, "EUR")  # type: ignore[call-arg]
+cxtrace.emotion("anger", source="biometric")  # type: ignore[arg-type]
+cxtrace.nudge("bar", technique="hypnosis")  # type: ignore[arg-type]
+
+with journey("a") as on_the_way_to_an_end:
+    assert_type(on_the_way_to_an_end.outcome("abandoned"), JourneyHandle)
+    on_the_way_to_an_end.outcome("completed")  # type: ignore[arg-type]
+
 # Words that must be right
 
 touchpoint()  # type: ignore[call-arg]

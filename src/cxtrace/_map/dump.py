@@ -6,10 +6,15 @@ from typing import Any
 import attrs
 
 from cxtrace._map.text import key_text, literal
+from cxtrace._model import SECONDS, Friction, FrictionRule, in_seconds
 
 
 def thaw(value: Any) -> Any:
-    """Give plain dicts and lists for read-only mappings and tuples."""
+    """Give plain dicts and lists for read-only mappings and tuples, and for rules of friction."""
+    if isinstance(value, Friction):
+        return {**thaw(value.rules), **({"suppress": [*value.suppress]} if value.suppress else {})}
+    if isinstance(value, FrictionRule):
+        return {key: _setting(item) for key, item in unnamed(value, "name").items()}
     if isinstance(value, Mapping):
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -17,13 +22,26 @@ def thaw(value: Any) -> Any:
     return value
 
 
+def _setting(value: Any) -> Any:
+    return duration(value) if isinstance(value, float) else value
+
+
+def duration(seconds: float) -> str:
+    """The time as a map says it, in the largest unit that says it in whole numbers."""
+    for unit, factor in sorted(SECONDS.items(), key=lambda item: -item[1]):
+        number = round(seconds / factor)
+        if number and in_seconds(number, unit) == seconds:
+            return f"{number}{unit}"
+    return f"{seconds}s"
+
+
 def record(item: attrs.AttrsInstance) -> dict[str, Any]:
     """The keys that a definition would have in a file, without those that say nothing."""
-    values = {field.name: getattr(item, field.name) for field in attrs.fields(type(item))}
+    values = {field.name: thaw(getattr(item, field.name)) for field in attrs.fields(type(item))}
     return {
-        "channel" if name == "channels" else name: thaw(value)
+        "channel" if name == "channels" else name: value
         for name, value in values.items()
-        if value is not None and value not in ((), {})
+        if value is not None and value not in ([], {})
     }
 
 
@@ -37,6 +55,7 @@ def toml(document: Mapping[str, Any]) -> str:
     plain = {k: v for k, v in document.items() if k not in _SECTIONS}
     lines = list(_pairs(plain))
     lines += _section("[functions]", document.get("functions", {}))
+    lines += _section("[friction]", document.get("friction", {}))
     for stage in document.get("stage", ()):
         lines += _section("[[stage]]", stage)
     for name, promise in document.get("promise", {}).items():
@@ -49,7 +68,7 @@ def toml(document: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_SECTIONS = frozenset({"functions", "stage", "promise", "touchpoint", "journey"})
+_SECTIONS = frozenset({"functions", "friction", "stage", "promise", "touchpoint", "journey"})
 
 
 def _section(header: str, table: Mapping[str, Any]) -> list[str]:

@@ -6,11 +6,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
+from cxtrace._model import Promise
 from cxtrace.exceptions import Problem
 from cxtrace.journey_map import JourneyMap
 
 Level: TypeAlias = Literal["error", "warning", "note"]
-"""An error fails a check, a warning fails a strict one, a note says what was not checked."""
+"""An error fails a check, a warning fails a strict one, a note says what to know about."""
 
 SYSTEM_WORDS: Final = frozenset(
     {
@@ -68,9 +69,16 @@ def _unused(journey_map: JourneyMap) -> Iterator[Finding]:
         message = "no touchpoint is owned or influenced by this function; use it or remove it"
         yield _warning(journey_map, "unused-function", "functions", name, message)
     promises = set(chain.from_iterable(item.promises for item in touchpoints))
+    promises.update(p.id for p in journey_map.promises.values() if _is_of_journeys(p, journey_map))
     for name in journey_map.promises.keys() - promises:
         message = "no touchpoint makes this promise; add it to promises of one, or remove it"
         yield _warning(journey_map, "unused-promise", "promise", name, message)
+
+
+def _is_of_journeys(promise: Promise, journey_map: JourneyMap) -> bool:
+    """Whether the promise needs no touchpoint that makes it."""
+    ends = promise.ends is not None or bool(journey_map.journeys)
+    return promise.metric == "journey.duration" and ends
 
 
 def _outside_journeys(journey_map: JourneyMap) -> Iterator[Finding]:

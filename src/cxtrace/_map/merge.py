@@ -3,12 +3,26 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, get_args
 
+import attrs
+
 from cxtrace._map.place import At, is_name
 from cxtrace._map.schema import FILE
 from cxtrace._map.source import Source
 from cxtrace._map.tables import Found
 from cxtrace._map.text import shown
-from cxtrace._model import Function, Journey, Place, Promise, Stage, TimeUnit, Touchpoint
+from cxtrace._model import (
+    FRICTION_RULES,
+    TIME_METRICS,
+    Friction,
+    FrictionRule,
+    Function,
+    Journey,
+    Place,
+    Promise,
+    Stage,
+    TimeUnit,
+    Touchpoint,
+)
 from cxtrace.exceptions import Problem
 
 Kind: TypeAlias = str
@@ -16,6 +30,7 @@ Kind: TypeAlias = str
 
 _DEFINITIONS: Final = {
     "functions": "[functions]",
+    "friction": "[friction]",
     "stage": "[[stage]]",
     "promise": "[promise.ID]",
     "touchpoint": "[[touchpoint]]",
@@ -46,6 +61,7 @@ def merge(sources: Sequence[Source], problems: list[Problem]) -> dict[str, Any]:
             _CHECKS[kind](found, merged)
         if complete:
             _check_references(kind, found, merged)
+            _check_slow(kind, found, merged)
     if complete and not any("name" in file.raw for file in files):
         files[0].at.key("name").wrong('the map has no name; add name = "shop" to one file')
     return {} if problems else merged.fields(orders)
@@ -59,6 +75,7 @@ class _Merged:
         self.everything: list[tuple[Kind, Found]] = []
         self.only: dict[str, Found] = {}
         self.context: dict[str, None] = {}
+        self.suppress: dict[str, None] = {}
 
     def add(self, file: Found) -> None:
         """Take over what a file defines, noting what it says differently from an earlier one."""
@@ -66,6 +83,8 @@ class _Merged:
             if key in file.values:
                 self._add_only(key, file)
         self.context.update(dict.fromkeys(file.values.get("context", ())))
+        friction = file.values.get("friction")
+        self.suppress.update(dict.fromkeys(friction.values.get("suppress", ()) if friction else ()))
         for kind in _DEFINITIONS:
             for name, found in _definitions(file.values.get(kind, ())):
                 self.everything.append((kind, found))
@@ -108,6 +127,7 @@ class _Merged:
     def fields(self, orders: Mapping[str, int]) -> dict[str, Any]:
         """The fields of the map, once nothing is wrong."""
         named = self.named
+        rules = _rules(named["friction"], FRICTION_RULES)
         places: dict[tuple[Kind, str], Place] = {
             (kind, name): found.at.place for kind in named for name, found in named[kind].items()
         }
@@ -115,17 +135,22 @@ class _Merged:
             **{key: file.values[key] for key, file in self.only.items()},
             "context": tuple(self.context),
             "functions": {n: Function(n, **f.values) for n, f in named["functions"].items()},
+            "friction": Friction(rules, tuple(self.suppress)),
             "stages": {
                 n: Stage(n, f.values["phase"], orders[n]) for n, f in named["stage"].items()
             },
             "promises": {n: Promise(n, **f.values) for n, f in named["promise"].items()},
-            "touchpoints": {n: _touchpoint(f.values) for n, f in named["touchpoint"].items()},
+            "touchpoints": {
+                n: _touchpoint(f.values, rules) for n, f in named["touchpoint"].items()
+            },
             "journeys": {n: Journey(**f.values) for n, f in named["journey"].items()},
             "places": places,
         }
 
 
 def _definitions(found: Any) -> Iterator[tuple[str | None, Found]]:
+    if isinstance(found, Found):
+        found = _rule_tables(found)
     if isinstance(found, dict):
         yield from found.items()
         return
@@ -142,9 +167,29 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]
     return [key for key in differing if key != "order" or (key in first and key in second)]
 
 
-def _touchpoint(values: Mapping[str, Any]) -> Touchpoint:
+def _touchpoint(values: Mapping[str, Any], defaults: Mapping[str, FrictionRule]) -> Touchpoint:
     named = {"channels" if key == "channel" else key: item for key, item in values.items()}
+    if "friction" in values:
+        tables = _rule_tables(values["friction"])
+        rules = _rules(tables, {**FRICTION_RULES, **defaults, "slow": _slow(defaults)})
+        named["friction"] = Friction(rules, values["friction"].values.get("suppress", ()))
     return Touchpoint(**named)
+
+
+def _rule_tables(friction: Found) -> dict[str, Found]:
+    return {name: item for name, item in friction.values.items() if name in FRICTION_RULES}
+
+
+def _rules(
+    tables: Mapping[str, Found], defaults: Mapping[str, FrictionRule]
+) -> dict[str, FrictionRule]:
+    """The rules as the map says them; a key that is left out is that of the default."""
+    return {name: attrs.evolve(defaults[name], **item.values) for name, item in tables.items()}
+
+
+def _slow(defaults: Mapping[str, FrictionRule]) -> FrictionRule:
+    # The promise of the touchpoint comes before the default of the map, and is looked up later.
+    return attrs.evolve(defaults.get("slow", FRICTION_RULES["slow"]), after=None)
 
 
 def _check_references(kind: Kind, found: Found, merged: _Merged) -> None:
@@ -160,6 +205,32 @@ def _unknown(at: At, name: str, target: Kind, known: Mapping[str, Found]) -> Non
     at.wrong(f"{shown(name)} is not a {what} of this map{at.advice(name, known) or else_say}")
 
 
+def _check_slow(kind: Kind, found: Found, merged: _Merged) -> None:
+    """Something must say when it is slow: the rule, the rule for all touchpoints, or a promise."""
+    if kind == "touchpoint" and "friction" in found.values:
+        slow = found.values["friction"].values.get("slow")
+        default = merged.named["friction"].get("slow")
+        known = merged.named["promise"]
+        promises = [known.get(name) for name in found.values.get("promises", ())]
+        if default is not None and "after" in default.raw:
+            return
+    elif kind == "friction" and found.at.path[-1] == "slow":
+        slow, promises = found, [*merged.named["promise"].values()]
+    else:
+        return
+    if slow and "after" not in slow.raw and not any(map(_may_say_when, promises)):
+        message = "no promise about touchpoint.duration says when it is slow"
+        slow.at.key("after").wrong(f'{message}; add after = "1s", or such a promise')
+
+
+def _may_say_when(promise: Found | None) -> bool:
+    # What is wrong with a promise is reported once, and not a second time here.
+    if promise is None:
+        return True
+    metric = promise.values.get("metric", "touchpoint.duration")
+    return metric == "touchpoint.duration" and promise.values.get("op", "<=") in {"<=", "<"}
+
+
 _REFERENCES: Final[Mapping[Kind, Mapping[str, Kind]]] = {
     "touchpoint": {
         "stage": "stage",
@@ -167,6 +238,7 @@ _REFERENCES: Final[Mapping[Kind, Mapping[str, Kind]]] = {
         "influence": "functions",
         "promises": "promise",
     },
+    "promise": {"begins": "touchpoint", "ends": "touchpoint"},
     "journey": {"goal": "touchpoint", "routes": "touchpoint"},
 }
 
@@ -194,12 +266,32 @@ def _check_touchpoint(found: Found, _: _Merged) -> None:
 
 
 def _check_promise(found: Found, _: _Merged) -> None:
-    metric, unit = found.values.get("metric", ""), found.values.get("unit")
+    metric, unit = found.values.get("metric"), found.values.get("unit")
     units = get_args(TimeUnit)
-    if metric.endswith("duration") and unit is not None and unit not in units:
+    if metric in TIME_METRICS and unit is not None and unit not in units:
         at = found.at.key("unit")
         message = f"{shown(unit)} is not a unit of time, which {metric} needs"
         at.wrong(message + at.advice(unit, units))
+    for key in ("begins", "ends"):
+        if key in found.values and metric not in {"journey.duration", None}:
+            message = f"a promise about {metric} is measured at one touchpoint"
+            found.at.key(key).wrong(f'{message}; remove it, or write metric = "journey.duration"')
+    begins, ends = found.values.get("begins"), found.values.get("ends")
+    if begins is not None and begins == ends:
+        message = f"{shown(ends)} is where the time begins too"
+        found.at.key("ends").wrong(f"{message}; write a touchpoint that comes later")
+    _check_exceeded(found)
+
+
+def _check_exceeded(found: Found) -> None:
+    op, target, better = (found.values.get(key) for key in ("op", "target", "exceeded_at"))
+    if op is None or target is None or better is None:
+        return
+    low = op in {"<=", "<"}
+    if not (better < target if low else better > target):
+        message = f"{shown(better)} is no better than the target, for which {op} {shown(target)}"
+        side = "smaller" if low else "larger"
+        found.at.key("exceeded_at").wrong(f"{message} is enough; write a {side} number")
 
 
 def _check_journey(found: Found, merged: _Merged) -> None:

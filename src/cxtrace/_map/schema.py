@@ -6,10 +6,22 @@ import attrs
 
 from cxtrace import attributes as names
 from cxtrace._map.place import At
-from cxtrace._map.shapes import Name, Number, Objective, OneOf, Setting, Text, Weight, Whole
+from cxtrace._map.shapes import (
+    Count,
+    Duration,
+    Happy,
+    Name,
+    Number,
+    Objective,
+    OneOf,
+    Setting,
+    Text,
+    Weight,
+    Whole,
+)
 from cxtrace._map.tables import Key, Many, Record, Records, Table
 from cxtrace._map.text import literal, shown
-from cxtrace._model import Importance, PromiseMetric, PromiseOp
+from cxtrace._model import FRICTION_RULES, Importance, PromiseMetric, PromiseOp
 
 SCHEMA: Final = "cxtrace.map/1"
 """The version of the grammar, written at the top of every file."""
@@ -38,8 +50,7 @@ FUNCTION: Final = Record(
     {
         "contact": Key(Text("#team-payments"), "Where to reach the people of this function."),
         "happy": Key(
-            Text("effort.actions <= effort.expected_actions"),
-            "What a happy customer means to this function, as a comparison.",
+            Happy(), "What a happy customer means to this function, as a comparison of facts."
         ),
     },
 )
@@ -76,8 +87,50 @@ PROMISE: Final = Record(
         "target": Key(Number(10.0), "What is promised, in the unit."),
         "unit": Key(Text("s"), "UCUM unit: s, h, d, %, {action} and others."),
         "objective": Key(Objective(), "Share of customers for whom the promise must hold."),
+        "begins": Key(
+            Name("order.confirm"),
+            "Touchpoint at whose end a journey.duration begins; by default it is the journey's"
+            " beginning.",
+        ),
+        "ends": Key(
+            Name("delivery.ship"),
+            "Touchpoint at whose end a journey.duration ends; by default it is the journey's end.",
+        ),
+        "exceeded_at": Key(
+            Number(5.0), "What is delivered as good as this exceeds the promise; in the unit."
+        ),
     },
     required=("claim", "source", "metric", "op", "target", "unit"),
+)
+
+_SEVERITY: Final = Key(
+    OneOf("a severity", get_args(names.FrictionSeverity)), "How much it hinders the customer."
+)
+_COUNTED: Final = {
+    "count": Key(Count(), "How often it must happen."),
+    "within": Key(Duration("10s"), "The time within which it must happen that often."),
+}
+_AFTER: Final = Key(
+    Duration("1s"), "When a touchpoint is slow; by default when it breaks its promise."
+)
+
+
+def _rule(name: str) -> Key:
+    rule = FRICTION_RULES[name]
+    keys = _COUNTED if rule.count else {"after": _AFTER} if name == "slow" else {}
+    record = Record(f"the rule {name}", {**keys, "severity": _SEVERITY})
+    return Key(record, f"Rule that finds {rule.type}.")
+
+
+FRICTION: Final = Record(
+    "friction",
+    {
+        **{name: _rule(name) for name in FRICTION_RULES},
+        "suppress": Key(
+            Many(OneOf("a rule for friction", tuple(FRICTION_RULES))),
+            "Rules that are switched off.",
+        ),
+    },
 )
 
 TOUCHPOINT: Final = Record(
@@ -101,13 +154,7 @@ TOUCHPOINT: Final = Record(
         "interactions": Key(Many(Name("enter_card_number")), "Planned micro-interactions."),
         "expected_actions": Key(Whole(), "How many actions the customer should need."),
         "promises": Key(Many(Name("pay_fast")), "Ids of the promises made here."),
-        "friction": Key(
-            Table(
-                OneOf("a kind of friction", get_args(names.FrictionType)),
-                Table(Name("count"), Setting("1s")),
-            ),
-            "Settings of the detectors of friction.",
-        ),
+        "friction": Key(FRICTION, "Rules that find friction here."),
         "match": Key(
             Many(Table(Name("route"), Setting("POST /checkout/pay")), least=1),
             "Where it is in code that stays untouched.",
@@ -140,6 +187,7 @@ FILE: Final = Record(
             Many(Name("weather")), "Keys of cx.context that code may set; no other key is sent."
         ),
         "functions": Key(Table(Name("product"), FUNCTION), "Functions of the business."),
+        "friction": Key(FRICTION, "Rules that find friction at every touchpoint."),
         "stage": Key(Records(STAGE, "stage"), "Stages of the relationship, in order."),
         "promise": Key(Table(Name("pay_fast"), PROMISE), "Promises to the customer."),
         "touchpoint": Key(Records(TOUCHPOINT, "touchpoint"), "Where customers meet the company."),

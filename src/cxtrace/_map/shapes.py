@@ -10,11 +10,17 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from cxtrace import _happy
 from cxtrace._map.place import BAD, LONGEST_NAME, NAME, At, is_name
 from cxtrace._map.text import finite, literal, shown
+from cxtrace._model import SECONDS, in_seconds
 
 LONGEST_TEXT: Final = 1000
 LARGEST_WHOLE: Final = 1_000_000
+MOST_COUNTED: Final = 100
+"""What a rule may count to; it remembers as many times."""
+LONGEST_DURATION: Final = 366 * SECONDS["d"]
+"""Seconds that a rule may look back."""
 
 
 class Shape(Protocol):
@@ -212,6 +218,77 @@ class Whole:
     def schema(self) -> dict[str, Any]:
         """An integer with its limits."""
         return {"type": "integer", "minimum": 0, "maximum": LARGEST_WHOLE}
+
+
+@attrs.frozen
+class Count:
+    """How often something must happen."""
+
+    example: str = "3"
+
+    def read(self, value: Any, at: At) -> Any:
+        """Refuse fractions, 0, and more than a rule can remember."""
+        number = Whole().read(value, at)
+        if number is BAD or 1 <= number <= MOST_COUNTED:
+            return number
+        message = f"{shown(value)} is not between 1 and {MOST_COUNTED}"
+        return at.wrong(f"{message}; write a number such as 3")
+
+    def schema(self) -> dict[str, Any]:
+        """An integer with its limits."""
+        return {"type": "integer", "minimum": 1, "maximum": MOST_COUNTED}
+
+
+_DURATION: Final = re.compile(rf"([0-9]{{1,9}}(?:\.[0-9]{{1,20}})?) ?({'|'.join(SECONDS)})")
+
+
+@attrs.frozen
+class Duration:
+    """A number with a unit of time, given in seconds."""
+
+    sample: str
+
+    @property
+    def example(self) -> str:
+        """The sample, quoted."""
+        return literal(self.sample)
+
+    def read(self, value: Any, at: At) -> Any:
+        """Refuse what has no unit, and what is no time that a service could wait for."""
+        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            message = f"{shown(value)} is not a duration; write a number and one of"
+            return at.wrong(f"{message} {', '.join(SECONDS)}, such as {self.example}")
+        seconds = in_seconds(float(match[1]), match[2])
+        if seconds is not None and SECONDS["ms"] <= seconds <= LONGEST_DURATION:
+            return seconds
+        return at.wrong(f"{shown(value)} is not between 1ms and 366d; write {self.example}")
+
+    def schema(self) -> dict[str, Any]:
+        """A string of that form."""
+        return {"type": "string", "pattern": f"^{_DURATION.pattern}$"}
+
+
+@attrs.frozen
+class Happy:
+    """A comparison of facts."""
+
+    example: str = literal("touchpoint.outcome == 'completed'")
+
+    def read(self, value: Any, at: At) -> Any:
+        """Refuse what cannot be evaluated."""
+        text = Text("touchpoint.outcome == 'completed'").read(value, at)
+        if text is BAD:
+            return BAD
+        try:
+            _happy.parse(text)
+        except ValueError as error:
+            return at.wrong(f"{shown(text)} cannot be evaluated: {error}")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        """A string."""
+        return {"type": "string", "minLength": 1, "maxLength": _happy.LONGEST}
 
 
 @attrs.frozen

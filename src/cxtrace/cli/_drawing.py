@@ -1,7 +1,7 @@
 """A journey map as lines of text for a terminal."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -143,7 +143,9 @@ def _touchpoint(touchpoint: Touchpoint, column: int, on: Paper) -> Iterator[str]
     labels = [(f"{name} {weight:.0%}", f"function {name}") for name, weight in shares]
     if labels:
         yield from on.flow([(bar(touchpoint.influence, on.glyphs), ""), *labels], "  ", column)
-    yield from on.flow([(plan, "dim") for plan in _plans(touchpoint)], dot, column)
+    for what, planned in _plans(touchpoint):
+        words = [f"{what} {planned[0]}", *planned[1:]]
+        yield from on.flow([(word, "dim") for word in words], ", ", column)
 
 
 def bar(shares: Mapping[str, float], glyphs: Glyphs) -> str:
@@ -167,11 +169,13 @@ def _facts(touchpoint: Touchpoint) -> Iterator[str]:
         yield f"{touchpoint.expected_actions} action{plural}"
 
 
-def _plans(touchpoint: Touchpoint) -> Iterator[str]:
-    if touchpoint.promises:
-        yield f"promises {', '.join(touchpoint.promises)}"
-    if touchpoint.interactions:
-        yield f"interactions {', '.join(touchpoint.interactions)}"
+def _plans(touchpoint: Touchpoint) -> Iterator[tuple[str, Sequence[str]]]:
+    plans = {
+        "promises": touchpoint.promises,
+        "friction": tuple(touchpoint.friction.rules),
+        "interactions": touchpoint.interactions,
+    }
+    return ((what, planned) for what, planned in plans.items() if planned)
 
 
 def _journeys(journey_map: JourneyMap, on: Paper) -> Iterator[str]:
@@ -201,6 +205,10 @@ def _promises(journey_map: JourneyMap, on: Paper) -> Iterator[str]:
 
 def _promise(promise: Promise, glyphs: Glyphs) -> Iterator[Piece]:
     yield f"{promise.metric} {promise.op} {promise.target:g} {promise.unit}", ""
+    if promise.begins is not None:
+        yield f"from {promise.begins}", ""
+    if promise.ends is not None:
+        yield f"to {promise.ends}", ""
     if promise.objective is not None:
         yield f"for {promise.objective * 100:g}%", ""
     yield f"({promise.source})", "dim"

@@ -15,13 +15,15 @@ from typing import Final
 from cxtrace._code_check import compare
 from cxtrace._code_scan import Scan, scan
 from cxtrace._map import find as _map_find
-from cxtrace._map.lint import Finding, lint
-from cxtrace.exceptions import MapError
+from cxtrace._map.lint import Finding, Level, lint
+from cxtrace.exceptions import MapError, Problem
 from cxtrace.journey_map import JourneyMap
+from cxtrace.platform.series import ASSUMED, LIMIT, Series, worst_case
 
 EXAMPLE: Final = """\
   cxtrace check                            the map that is found, alone
   cxtrace check journeys.toml src/         the map and the code
+  cxtrace check --series journeys.toml     how many time series the metrics can have
   cxtrace check --strict --ignore outside-journeys journeys.toml src/"""
 
 NO_MAP: Final = (
@@ -37,6 +39,7 @@ RULES: Final = (
     *("different-stage", "different-owner", "different-channel"),
     *("unused-function", "unused-promise", "outside-journeys", "empty-stage"),
     *("owner-without-influence", "one-function-journey", "system-word", "phase-order"),
+    *("undisclosed-nudge", "series"),
 )
 """What can be ignored."""
 
@@ -59,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help="leave out the findings of a rule, named in brackets; may be repeated",
     )
+    parser.add_argument(
+        "--series",
+        action="store_true",
+        help="print how many series each metric of the map can have, in the worst case",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -79,15 +87,20 @@ def run(arguments: argparse.Namespace) -> int:
         journey_map = JourneyMap.find(maps or None)
     except MapError as error:
         findings = [Finding("map", "error", problem) for problem in error.problems]
+        counted = []
     else:
         if journey_map is None:
             print(f"cxtrace check: {NO_MAP}", file=sys.stderr)
             return 2
         findings = [*lint(journey_map), *(compare(journey_map, scanned) if code else ())]
+        counted = [(item, _finding(item, journey_map)) for item in worst_case(journey_map)]
+        findings += [finding for item, finding in counted if item.past_limit]
     findings = [finding for finding in findings if finding.rule not in arguments.ignore]
+    counted = [] if "series" in arguments.ignore else counted
     if arguments.json:
-        _print_json(findings)
+        _print_json(findings, counted)
     else:
+        _print_series([item for item, _ in counted] if arguments.series else [])
         _print_lines(findings, f"the map{_and_code(scanned) if code else NO_CODE}")
     failing = {"error", "warning"} if arguments.strict else {"error"}
     return int(any(finding.level in failing for finding in findings))
@@ -107,8 +120,32 @@ def split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return maps, code
 
 
-def _print_json(findings: Sequence[Finding]) -> None:
-    print(json.dumps([finding.to_dict() for finding in findings], indent=2, ensure_ascii=False))
+def _finding(series: Series, journey_map: JourneyMap) -> Finding:
+    message = f"{series.count:,} of {LIMIT:,} series in the worst case"
+    if series.past_limit:
+        message = f"{series.count:,} series in the worst case, and OpenTelemetry keeps {LIMIT:,}"
+        message += "; send fewer journeys through the same touchpoints, or divide the map"
+    level: Level = "warning" if series.past_limit else "note"
+    return Finding("series", level, Problem(journey_map.name, 0, series.instrument, message))
+
+
+def _print_series(every: Sequence[Series]) -> None:
+    for series in every:
+        buckets = (
+            f", in Prometheus {series.prometheus:,}" if series.prometheus > series.count else ""
+        )
+        print(f"series: {series.instrument} {series.count:,} of {LIMIT:,}{buckets}")
+    if every:
+        values = ", ".join(f"{number} for {label}" for label, number in ASSUMED.items())
+        print(f"series: assumed numbers of values: {values}")
+
+
+def _print_json(findings: Sequence[Finding], every: Sequence[tuple[Series, Finding]]) -> None:
+    plain = [finding.to_dict() for finding in findings if finding.rule != "series"]
+    for series, finding in every:
+        numbers = {"series": series.count, "limit": LIMIT, "prometheus": series.prometheus}
+        plain.append({**finding.to_dict(), **numbers})
+    print(json.dumps(plain, indent=2, ensure_ascii=False))
 
 
 def _and_code(scanned: Scan) -> str:

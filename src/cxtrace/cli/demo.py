@@ -2,8 +2,9 @@
 
 Starts a storefront (FastAPI), payments (Flask) and fulfilment (a worker behind a queue), lets
 scripted customers in, and shows what cxtrace made of it: one customer's journey across all
-services, and the journey map with what happened at each stage. Then looks whether everything is
-there that should be, and nothing that should not. Exits with 1 if it is not so.
+services, the journey map with what happened at each stage, what hindered the customers, and what
+became of the promises. Then looks whether everything is there that should be, and nothing that
+should not. Exits with 1 if it is not so.
 """
 
 import argparse
@@ -31,9 +32,12 @@ from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser, Key
 
 EXAMPLE: Final = """\
-  cxtrace demo                                  spans go to a file in ./cxtrace-demo/
+  cxtrace demo                                  telemetry goes to a file in ./cxtrace-demo/
   cxtrace demo --otlp http://localhost:4317     to Jaeger or a Collector, over gRPC
   cxtrace demo --otlp http://localhost:4318     the same over HTTP"""
+
+FILE: Final = "telemetry.jsonl"
+"""What the services write, if it goes to a file: spans, metrics and log records."""
 
 _SCHEMES: Final = ("http", "https")
 _NEEDED: Final = {
@@ -41,10 +45,11 @@ _NEEDED: Final = {
     "flask": "flask",
     "httpx": "httpx",
     "sqlalchemy": "sqlalchemy",
+    "structlog": "structlog",
     "uvicorn": "uvicorn",
     **{
         f"opentelemetry.instrumentation.{name}": f"opentelemetry-instrumentation-{name}"
-        for name in ("fastapi", "flask", "httpx", "sqlalchemy")
+        for name in ("fastapi", "flask", "httpx", "logging", "sqlalchemy")
     },
 }
 """The package that brings each module which the shop imports."""
@@ -72,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         type=Path,
         default=Path("cxtrace-demo"),
-        help="where spans and the services' logs stay; by default ./cxtrace-demo",
+        help="where telemetry and what the services print stay; by default ./cxtrace-demo",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -140,9 +145,9 @@ def _unreachable(url: str) -> str:
 def _demonstrate(arguments: argparse.Namespace, shop: Shop) -> Found:
     began = time.monotonic()
     folder = arguments.keep.absolute()
-    file = None if arguments.otlp else folder / "spans.jsonl"
+    file = None if arguments.otlp else folder / FILE
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (folder / "spans.jsonl", *(folder / f"{name}.log" for name in PROGRAMS)):
+    for old in (folder / FILE, *(folder / f"{name}.log" for name in PROGRAMS)):
         old.unlink(missing_ok=True)
     key = os.environ.get("CXTRACE_KEY") or secrets.token_urlsafe(32)
     environment = environment_for(arguments, shop, file, key)

@@ -79,7 +79,9 @@ def _check_login(
     roots = [
         span.attributes
         for span in spans
-        if span.parent_id is None and span.attributes.get(names.TOUCHPOINT_NAME) == "account.login"
+        if span.parent_id is None
+        and span.attributes.get(names.TOUCHPOINT_NAME) == "account.login"
+        and span.attributes.get(names.TOUCHPOINT_OUTCOME) == "completed"
     ]
     wrong = [
         str(root.get(names.JOURNEY_ID))

@@ -32,6 +32,8 @@ class Walk:
     id: str
     story: str = ""
     error: str = ""
+    diary: Mapping[str, int] = attrs.field(factory=dict, repr=False)
+    """What they did, and how many times."""
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from cxtrace import attributes as names
-from cxtrace._tree import RecordedSpan
+from cxtrace._tree import RecordedEvent, RecordedSpan
 from cxtrace.cli._demo.facts import SERVICES, DemoError, Walk, services_of
 from cxtrace.exporters import read_spans
 
@@ -93,4 +93,10 @@ def _jaeger_span(span: Mapping[str, Any], processes: Mapping[str, Any]) -> Recor
         status_code=found.get("otel.status_code", "UNSET"),
         service_name=processes[span["processID"]]["serviceName"],
         attributes=found,
+        events=tuple(map(_jaeger_event, span.get("logs") or ())),
     )
+
+
+def _jaeger_event(log: Mapping[str, Any]) -> RecordedEvent:
+    fields = {field["key"]: field["value"] for field in log["fields"]}
+    return RecordedEvent(str(fields.pop("event", "")), log["timestamp"] * 1_000, fields)

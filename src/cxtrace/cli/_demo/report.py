@@ -1,7 +1,8 @@
-"""A run as text: one journey as a tree, the map with what happened, the checks, where it all is."""
+"""A run as text: a journey as a tree, the map with what happened, signals, checks, and files."""
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from cxtrace._tree import RecordedSpan, draw_trace, printable
 from cxtrace.cli import _drawing
 from cxtrace.cli._demo.facts import START_JAEGER, Found, Walk, of_journey, services_of
 from cxtrace.cli._demo.reading import jaeger_url
-from cxtrace.cli._demo.summary import stages
+from cxtrace.cli._demo.summary import frictions, promises, stages
 from cxtrace.cli.map import paper
 from cxtrace.journey_map import JourneyMap
 
@@ -24,6 +25,8 @@ _SIGNS: Final = {
     "deferred": ("…", "."),
 }
 _COLOURS: Final = {"completed": "32", "failed": "31", "abandoned": "33"}
+_RESULTS: Final = {"kept": "completed", "broken": "failed", "unmeasured": "deferred"}
+"""Results of a promise as they are shown, each by the sign of an outcome."""
 
 
 def report(found: Found) -> Iterator[str]:
@@ -32,6 +35,8 @@ def report(found: Found) -> Iterator[str]:
     if found.spans is not None:
         yield from _tree(found.walks, found.spans, on)
         yield from _map(found, on)
+        yield from _frictions(found, on)
+        yield from _promises(found, on)
     yield from _verdict(found, on)
     yield from _where(found, on)
 
@@ -160,6 +165,61 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1_000:.3g} ms"
 
 
+def _frictions(found: Found, on: _drawing.Paper) -> Iterator[str]:
+    told = frictions(found.spans or (), found.journey_map)
+    if not told:
+        return
+    total = sum(row["count"] for row in told)
+    yield ""
+    yield _title("What hindered them", f"{total} frictions", on)
+    width = max(len(row["stage"]) for row in told)
+    for row in told:
+        types = ", ".join(f"{type_} {count}" for type_, count in row["types"].items())
+        yield from _hanging(f"{row['stage']:{width}}  {row['count']:4}  ", types, on)
+
+
+def _promises(found: Found, on: _drawing.Paper) -> Iterator[str]:
+    told = [row for row in promises(found.spans or (), found.journey_map) if row["results"]]
+    if not told:
+        return
+    yield ""
+    yield _title("What was promised", "and who was happy although it was broken", on)
+    cells = [_results(row["results"], on) for row in told]
+    width = max(len(row["id"]) for row in told)
+    space = max(len("  ".join(plain)) for plain, _ in cells)
+    for row, (plain, painted) in zip(told, cells, strict=True):
+        functions = row["happy_though_broken"].items()
+        happy = ", ".join(f"{function} {count}" for function, count in functions)
+        text = "  ".join(painted) + " " * (space - len("  ".join(plain)))
+        yield f"{row['id']:{width}}  {text}  {happy}".rstrip()
+    yield ""
+    legend = (f"{sign_of(sign, on.glyphs)} {result}" for result, sign in _RESULTS.items())
+    yield on.paint("   ".join(legend), "dim")
+
+
+def _results(results: Mapping[str, int], on: _drawing.Paper) -> tuple[list[str], list[str]]:
+    """Signs and counts: plain, and painted. What is more than kept is kept."""
+    counts = {
+        "kept": results.get("kept", 0) + results.get("exceeded", 0),
+        "broken": results.get("broken", 0),
+        "unmeasured": results.get("unmeasured", 0),
+    }
+    met = {_RESULTS[result]: count for result, count in counts.items() if count}
+    plain = [f"{sign_of(sign, on.glyphs)} {count}" for sign, count in met.items()]
+    return plain, [on.paint(text, sign) for text, sign in zip(plain, met, strict=True)]
+
+
+def _hanging(first: str, text: str, on: _drawing.Paper) -> list[str]:
+    """A row whose text may take several lines."""
+    return textwrap.wrap(
+        text,
+        width=max(on.width, len(first) + 20),
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
+    )
+
+
 def _verdict(found: Found, on: _drawing.Paper) -> Iterator[str]:
     yield ""
     yield _title("Looked for", "", on)
@@ -173,7 +233,7 @@ def _verdict(found: Found, on: _drawing.Paper) -> Iterator[str]:
 def _where(found: Found, on: _drawing.Paper) -> Iterator[str]:
     yield ""
     if found.file is not None:
-        yield f"{on.paint('spans', 'bold')}    {found.file}  (OTLP JSON lines)"
+        yield f"{on.paint('OTLP', 'bold')}     {found.file}  (JSON lines)"
         yield f"{on.paint('Jaeger', 'bold')}   {START_JAEGER}"
         yield "         cxtrace demo --otlp http://localhost:4317"
     else:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from cxtrace import attributes as names
+
 _HOST: Final = "127.0.0.1"
 
 
@@ -41,10 +43,13 @@ def environment_for(
     """What the services see: of the settings for telemetry only those of the demo."""
     kept = {name: value for name, value in os.environ.items() if _is_kept(name)}
     ports = _free_ports(2)
+    exporter = f"file:{file}" if file else "otlp"
     own = {
         "CXTRACE_KEY": key,
         "CXTRACE_MAP": str(shop.journey_map),
-        "CXTRACE_EXPORTER": f"file:{file}" if file else "otlp",
+        "CXTRACE_EXPORTER": exporter,
+        "CXTRACE_METRICS_OPT_IN": names.METRIC_JOURNEY_ACTIVE,
+        "OTEL_LOGS_EXPORTER": exporter,
         "SHOP_STOREFRONT": f"{_HOST}:{ports[0]}",
         "SHOP_PAYMENTS": f"{_HOST}:{ports[1]}",
         "SHOP_BROKER_KEY": secrets.token_hex(),

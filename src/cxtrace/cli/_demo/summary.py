@@ -1,8 +1,8 @@
-"""A run as plain data: what ``--json`` prints, and what the map in the report is drawn from."""
+"""A run as plain data: what ``--json`` prints, and what the report is drawn from."""
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 import attrs
@@ -35,6 +35,8 @@ def summary(found: Found) -> dict[str, Any]:
             for walk in found.walks
         ],
         "stages": stages(spans, found.journey_map),
+        "frictions": frictions(spans, found.journey_map),
+        "promises": promises(spans, found.journey_map),
         "checks": [attrs.asdict(check) for check in found.checks],
     }
 
@@ -55,6 +57,59 @@ def stages(spans: Iterable[RecordedSpan], journey_map: JourneyMap) -> list[dict[
         }
         for stage in sorted(journey_map.stages.values(), key=lambda stage: stage.order)
     ]
+
+
+def frictions(spans: Iterable[RecordedSpan], journey_map: JourneyMap) -> list[dict[str, Any]]:
+    """What hindered customers, at each stage where something did; the most frequent first."""
+    met: dict[str, Counter[str]] = {name: Counter() for name in _in_order(journey_map)}
+    for _, told in _events(spans, names.EVENT_FRICTION):
+        if told.get(names.STAGE_NAME) in met:
+            met[told[names.STAGE_NAME]][told[names.FRICTION_TYPE]] += 1
+    return [
+        {"stage": stage, "count": sum(types.values()), "types": dict(types.most_common())}
+        for stage, types in met.items()
+        if types
+    ]
+
+
+def promises(spans: Iterable[RecordedSpan], journey_map: JourneyMap) -> list[dict[str, Any]]:
+    """What became of each promise, and which functions were happy where it was broken."""
+    results: dict[str, Counter[str]] = {name: Counter() for name in journey_map.promises}
+    happy: dict[str, Counter[str]] = {name: Counter() for name in journey_map.promises}
+    for span, told in _events(spans, names.EVENT_PROMISE_EVALUATED):
+        promise, result = told.get(names.PROMISE_ID), told.get(names.PROMISE_RESULT)
+        if promise in results:
+            results[promise][str(result)] += 1
+            if result == "broken":
+                happy[promise].update(_happy(span, journey_map))
+    return [
+        {
+            "id": promise,
+            "results": {each: met[each] for each in get_args(names.PromiseResult) if met[each]},
+            "happy_though_broken": dict(happy[promise].most_common()),
+        }
+        for promise, met in results.items()
+    ]
+
+
+def _happy(span: RecordedSpan, journey_map: JourneyMap) -> list[str]:
+    return [
+        function
+        for function in journey_map.functions
+        if span.attributes.get(f"{names.FUNCTION_HAPPY}.{function}") is True
+    ]
+
+
+def _events(
+    spans: Iterable[RecordedSpan], name: str
+) -> Iterable[tuple[RecordedSpan, Mapping[str, Any]]]:
+    for span in spans:
+        yield from ((span, event.attributes) for event in span.events if event.name == name)
+
+
+def _in_order(journey_map: JourneyMap) -> list[str]:
+    stages = sorted(journey_map.stages.values(), key=lambda stage: stage.order)
+    return [stage.name for stage in stages]
 
 
 def _at(spans: Iterable[RecordedSpan], touchpoint: str) -> list[RecordedSpan]:

@@ -28,7 +28,7 @@ def let_customers_in(services: Services, began: float) -> list[Walk]:
             sign = sign_of("failed" if walk.error else "completed", glyphs(sys.stderr.encoding))
             _say(f"  {sign} {walk.person['name']:6} {walk.journey:13} {walk.story or walk.error}")
         services.require_alive()
-    _say(f"closed after {time.monotonic() - began:.1f} s; all spans are sent")
+    _say(f"closed after {time.monotonic() - began:.1f} s; everything is sent")
     return walks
 
 

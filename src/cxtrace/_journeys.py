@@ -1,0 +1,148 @@
+"""What is remembered of the journeys under way: since when, at which stage, what is promised.
+
+The memory is this process's own and bounded. What other services need of it travels with the
+request, as the clock that is part of the baggage's signature.
+"""
+
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from cxtrace import _guard
+from cxtrace._friction import Trail
+
+MAX_JOURNEYS: Final = 10_000
+"""Journeys remembered in one process; the one longest out of use is forgotten first."""
+
+_MOST_TOLD: Final = 4
+"""Open promises that one clock tells of."""
+
+# No character of these needs to be escaped in a header.
+_MOMENT: Final = r"[0-9]{1,14}"
+_OPEN: Final = rf"([a-z0-9_.]{{1,64}})(?:--([a-z0-9_.]{{1,64}}))?-({_MOMENT})"
+_CLOCK: Final = re.compile(rf"(?:{_MOMENT})?(?:~{_OPEN}){{0,{_MOST_TOLD + 1}}}", re.ASCII)
+_NAMES: Final = re.compile(r"[a-z0-9_.]{1,128}", re.ASCII)
+_ONE_OPEN: Final = re.compile(_OPEN, re.ASCII)
+
+
+class JourneyState:
+    """What this process knows of one customer's way through one journey.
+
+    Attributes:
+        started: When it began, in seconds since 1970, or None where that is not known.
+        is_ours: Whether it began in this process.
+        begins_here: Whether it began in this process, and no touchpoint has said so yet.
+        stage: The stage that the customer was at last.
+        promises: Since when a promise runs that spans several touchpoints, by its id.
+        handoff: From which function to which the customer is handed over, and since when.
+        complained: Since when a complaint is open.
+        trails: How far the customer has come, by route; by the order of stages where it is None.
+        ended: Whether the journey's end was told.
+    """
+
+    __slots__ = (
+        "begins_here", "complained", "ended", "handoff", "is_ours", "promises", "stage", "started",
+        "trails",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.started: float | None = None
+        self.is_ours = False
+        self.begins_here = False
+        self.stage: str | None = None
+        self.promises: dict[str, float] = {}
+        self.handoff: tuple[str, str, float] | None = None
+        self.complained: float | None = None
+        self.trails: dict[str | None, Trail] = {}
+        self.ended = False
+
+    def turns_back(self, route: str | None, step: int) -> bool:
+        """Whether the customer goes back by coming to this step of the route."""
+        trail = self.trails.get(route)
+        if trail is None:
+            trail = self.trails.setdefault(route, Trail())
+        return trail.reach(step)
+
+    def clock(self) -> str:
+        """All that other services need to measure what ends there, or an empty text."""
+        started = "" if self.started is None else _written(self.started)
+        if not self.promises and self.handoff is None:
+            return started
+        promises = list(self.promises.copy().items())[-_MOST_TOLD:]
+        told = [f"{promise}-{_written(since)}" for promise, since in promises]
+        if self.handoff is not None:
+            giver, taker, since = self.handoff
+            if _NAMES.fullmatch(giver + taker):
+                told.append(f"{giver}--{taker}-{_written(since)}")
+        return "~".join((started, *told))
+
+    def learn(self, clock: str) -> None:
+        """Take over what a calling service told; a clock that makes no sense says nothing."""
+        if not _CLOCK.fullmatch(clock):
+            _guard.count("baggage.clock_not_understood")
+            return
+        started, _, told = clock.partition("~")
+        if started:
+            self.started = min(_read(started), self.started or _read(started))
+        for name, taker, since in _ONE_OPEN.findall(told):
+            if taker:
+                self.handoff = (name, taker, _read(since))
+            else:
+                self.promises.setdefault(name, _read(since))
+
+
+def _written(seconds: float) -> str:
+    return str(int(seconds * 1_000))
+
+
+def _read(milliseconds: str) -> float:
+    return int(milliseconds) / 1_000
+
+
+class JourneyMemory:
+    """The journeys that this process has seen last."""
+
+    def __init__(self, most: int = MAX_JOURNEYS) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._states: OrderedDict[tuple[str, str], JourneyState] = OrderedDict()
+
+    def state_of(self, name: str, journey_id: str) -> JourneyState:
+        """What is known of a journey; nothing yet, where it was not seen before."""
+        key = name, journey_id
+        with self._lock:
+            state = self._states.get(key)
+            if state is None:
+                state = self._states[key] = JourneyState()
+                if len(self._states) > self._most:
+                    self._states.popitem(last=False)
+                    _guard.count("journey.forgotten")
+            else:
+                self._states.move_to_end(key)
+        return state
+
+    def under_way(self) -> Iterator[str]:
+        """Names of the journeys that began in this process and have not ended, one for each."""
+        with self._lock:
+            states = list(self._states.items())
+        for (name, _), state in states:
+            if state.is_ours and not state.ended:
+                yield name
+
+
+memory: JourneyMemory = JourneyMemory()
+"""The memory of this process."""
+
+
+def forget_all() -> None:
+    """Begin anew: in a forked child, and for tests."""
+    global memory  # noqa: PLW0603
+    memory = JourneyMemory()
+
+
+with suppress(AttributeError):  # Windows has no fork
+    os.register_at_fork(after_in_child=forget_all)

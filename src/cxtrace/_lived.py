@@ -1,0 +1,71 @@
+"""What the customer lived through in one visit of a touchpoint, as far as the code has told."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+MAX_REMEMBERED: Final = 1_000
+"""Distinct interactions, and signals of a kind, that one visit remembers one by one."""
+
+
+class Lived:
+    """Counts and signals of one visit. All threads that work for the visit write here.
+
+    Attributes:
+        actions: Micro-interactions begun.
+        retries: Those among them that had been done in this visit before.
+        waited: Seconds inside of micro-interactions.
+        last: The micro-interaction begun last.
+        frictions: Frictions of this visit, declared and found.
+        rejected: How many of them are of type ``validation_rejected``.
+        said: What predicates of the map may ask for: values of each fact, as signals gave them.
+        delivered: Values handed in for promises, in their units.
+        measured: Values that signals gave for metrics that promises are about; times in seconds.
+    """
+
+    __slots__ = (
+        "_lock", "_seen", "actions", "delivered", "frictions", "last", "measured", "rejected",
+        "retries", "said", "waited",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: set[str] = set()
+        self.actions = 0
+        self.retries = 0
+        self.waited = 0.0
+        self.last: str | None = None
+        self.frictions = 0
+        self.rejected = 0
+        self.said: dict[str, tuple[Any, ...]] = {}
+        self.delivered: dict[str, float | None] = {}
+        self.measured: dict[str, float] = {}
+
+    def act(self, interaction: str) -> None:
+        """A micro-interaction begins."""
+        with self._lock:
+            self.actions += 1
+            self.last = interaction
+            if interaction in self._seen:
+                self.retries += 1
+            elif len(self._seen) < MAX_REMEMBERED:
+                self._seen.add(interaction)
+
+    def wait(self, seconds: float) -> None:
+        """A micro-interaction has ended after ``seconds``."""
+        with self._lock:
+            self.waited += seconds
+
+    def suffer(self, friction: str) -> None:
+        """A friction was declared or found."""
+        with self._lock:
+            self.frictions += 1
+            self.rejected += friction == "validation_rejected"
+
+    def say(self, facts: Mapping[str, Any]) -> None:
+        """A signal was given; the values join those that the visit has of the same fact."""
+        with self._lock:
+            for name, value in facts.items():
+                values = self.said.get(name, ())
+                if value is not None and value not in values and len(values) < MAX_REMEMBERED:
+                    self.said[name] = (*values, value)

@@ -1,0 +1,119 @@
+"""Cells that reach the SDK's sum or buckets without checking their labels again on every value.
+
+The SDK validates, copies and hashes the labels of each measurement; ours are valid and always the
+same. So the first value goes the public way, and later ones straight to the aggregation that it
+made. A provider, a reader or a setting that is not understood gets every value the public way.
+"""
+
+# ruff: noqa: SLF001  the SDK has no public way to bind an instrument to its labels
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import TraceBasedExemplarFilter
+from opentelemetry.trace import TraceFlags
+
+from cxtrace import _clock, _instruments, _runtime
+from cxtrace._instruments import Cell, Labels
+from cxtrace.context import SPAN_KEY
+
+_MODULE: Final = "opentelemetry.sdk.metrics._internal.instrument"
+_CONSUMER: Final = "SynchronousMeasurementConsumer"
+
+
+class _Measurement(NamedTuple):
+    """What an aggregation reads of the SDK's own measurement."""
+
+    value: float
+    time_unix_nano: int
+    instrument: Any
+    context: Context
+    attributes: Labels
+
+
+class _SDKCell:
+    """One instrument of the SDK with one set of labels."""
+
+    __slots__ = (
+        "_aggregates", "_consumer", "_filter", "_follows_trace", "_forks", "_instrument",
+        "_is_enabled", "_labels", "_public", "_storages",
+    )  # fmt: skip
+
+    def __init__(self, instrument: Any, labels: Labels, public: Cell) -> None:
+        self._instrument = instrument
+        self._labels = labels
+        self._public = public
+        self._consumer = instrument._measurement_consumer
+        self._filter = self._consumer._sdk_config.exemplar_filter
+        self._follows_trace = type(self._filter) is TraceBasedExemplarFilter
+        self._is_enabled = instrument._is_enabled
+        self._storages: Any = None
+        self._forks = -1
+        self._aggregates: tuple[Callable[[Any, bool], None], ...] = ()
+
+    def __call__(self, value: float, context: Context) -> None:
+        """Take a value."""
+        if self._consumer._reader_storages is not self._storages or self._forks != _runtime.forks:
+            self._public(value, context)
+            self._bind()
+            return
+        if not self._is_enabled():
+            return
+        now, labels = _clock.wall_ns(), self._labels
+        measurement = _Measurement(value, now, self._instrument, context, labels)
+        sampled = (
+            _is_sampled(context)
+            if self._follows_trace
+            else self._filter.should_sample(value, now, labels, context)
+        )
+        for aggregate in self._aggregates:
+            aggregate(measurement, sampled)
+
+    def _bind(self) -> None:
+        """Find what the first value has made; where it cannot be told, stay with the public way."""
+        storages, forks = self._consumer._reader_storages, _runtime.forks
+        found = []
+        for storage in storages.values():
+            # Nothing is there yet if the SDK did not take the value: its meter may be disabled.
+            for match in storage._instrument_view_instrument_matches.get(self._instrument, ()):
+                aggregation = _aggregation(match, self._labels)
+                if aggregation is None:
+                    return
+                found.append(aggregation.aggregate)
+        if not found:
+            return
+        self._aggregates = tuple(found)
+        self._storages, self._forks = storages, forks
+
+
+def _is_sampled(context: Context) -> bool:
+    """What the SDK's own filter by trace finds out, of a context that holds a span of ours."""
+    span: Any = context.get(SPAN_KEY)
+    return span is not None and bool(span.get_span_context().trace_flags & TraceFlags.SAMPLED)
+
+
+def _aggregation(match: Any, labels: Labels) -> Any:
+    if getattr(match, "_reset_on_collect", False):
+        return None  # each collection begins with new aggregations
+    keys = match._view._attribute_keys
+    kept = labels if keys is None else {key: labels[key] for key in labels if key in keys}
+    aggregations = list(match._attributes_aggregation.values())
+    return next((each for each in aggregations if each._attributes == kept), None)
+
+
+def bind(instrument: Any, labels: Labels) -> Cell:
+    """The fastest cell that is surely right."""
+    public = _instruments.bind(instrument, labels)
+    if not _is_understood(instrument):
+        return public
+    return _SDKCell(instrument, labels, public)
+
+
+def _is_understood(instrument: Any) -> bool:
+    consumer = getattr(instrument, "_measurement_consumer", None)
+    return (
+        type(instrument).__module__ == _MODULE
+        and type(consumer).__name__ == _CONSUMER
+        and hasattr(instrument, "_is_enabled")
+    )
