@@ -24,6 +24,7 @@ _HELD: Final = {**_STILL, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2048"}
 
 _SECTIONS: Final[dict[str, dict[str, str]]] = {
     "spans": _STILL,
+    "metrics": {**_STILL, "OTEL_METRIC_EXPORT_INTERVAL": "3600000"},
     "no_sdk": {"CXTRACE_KEY": "a key that is only used in the benchmarks"},
     "memory": _HELD,
     "export": _STILL,
@@ -115,6 +116,10 @@ def _measuring(section: str) -> Callable[[Size], Any]:
         from benchmarks import export
 
         return export.cost if section == "export" else export.losses
+    if section == "metrics":
+        from benchmarks import metrics
+
+        return metrics.measure
     if section == "memory":
         from benchmarks import memory
 

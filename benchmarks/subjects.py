@@ -9,6 +9,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from attrs import evolve
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -16,6 +17,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 import cxtrace
+from cxtrace._model import Friction
+from cxtrace.journey_map import JourneyMap
 
 NAME: Final = "payment.authorise"
 OUTCOME: Final = "cx.touchpoint.outcome"
@@ -43,11 +46,36 @@ class Discard(SpanExporter):
 def configure(exporter: str | SpanExporter) -> TracerProvider:
     """Set cxtrace up as an application does, and return the provider that it built."""
     quiet()
-    cxtrace.configure(service_name="benchmark", journey_map=MAP, exporter=exporter, key=KEY)
+    cxtrace.configure(service_name="benchmark", journey_map=plain_map(), exporter=exporter, key=KEY)
     provider = trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
         raise TypeError("cxtrace.configure() built no provider")
     return provider
+
+
+def example_map() -> JourneyMap:
+    """The map of the examples, whole."""
+    return JourneyMap.load(MAP)
+
+
+def plain_map() -> JourneyMap:
+    """The same with touchpoints, stages and owners alone: nothing to be measured against."""
+    whole = example_map()
+    functions = {name: evolve(each, happy=None) for name, each in whole.functions.items()}
+    touchpoints = {
+        name: evolve(each, friction=Friction(), promises=())
+        for name, each in whole.touchpoints.items()
+    }
+    spans = {
+        name: each for name, each in whole.promises.items() if each.metric != "journey.duration"
+    }
+    return evolve(
+        whole,
+        functions=functions,
+        touchpoints=touchpoints,
+        promises=spans,
+        friction=Friction(),
+    )
 
 
 def stock(exporter: SpanExporter) -> TracerProvider:
@@ -63,9 +91,9 @@ def quiet() -> None:
 
 
 def a_request(number: int = 0) -> Context:
-    """The context of a request with a journey and a customer. Its blocks stay open."""
+    """The context of a request with a customer on the way. Its blocks stay open."""
     token = attach(Context())
-    cxtrace.journey("first_order", route="guest").__enter__()
+    cxtrace.journey("first_order", id=f"{number:032x}", route="guest").__enter__()
     cxtrace.customer(f"cust-{number}", kind="person", segment="smb", consent="granted").__enter__()
     context = get_current()
     detach(token)
