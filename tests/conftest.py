@@ -191,13 +191,11 @@ class Records:
         return [each.log_record for each in self.all if each.log_record.event_name == name]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def small_heap() -> Iterator[None]:
-    """Leave what pytest itself holds out of every collection that a test asks for."""
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> None:
+    """Leave what pytest and earlier modules hold out of every collection that a test asks for."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
