@@ -27,7 +27,7 @@ LAYERS = (
     """,
     # what is true now
     """
-    context _runtime _friction _journeys _lived _promises _expectations _instruments _events
+    context _leave _runtime _friction _journeys _lived _promises _expectations _instruments _events
     """,
     # what users write
     """

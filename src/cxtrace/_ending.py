@@ -53,7 +53,7 @@ class Endings:
         self._kept: dict[tuple[str, str], tuple[Cell, Cell]] = {}
         self._verdicts: dict[Any, _Verdicts] = {}
         at = measures.expected
-        self._is_plain = measures.meters is None and not (
+        self.are_plain = measures.meters is None and not (
             measures.watch
             or at.by_customer
             or at.measured
@@ -67,7 +67,7 @@ class Endings:
         self, visit: Visit, outcome: str, error: str | None, duration: float
     ) -> dict[str, Any]:
         """A visit ends; what its span is to say of it."""
-        if self._is_plain and visit.lived is None and outcome == "completed":
+        if self.are_plain and visit.lived is None and outcome == "completed":
             return _NOTHING
         lived = visit.lived
         effort = self._effort(lived, duration)

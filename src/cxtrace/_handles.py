@@ -190,8 +190,8 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         self._outcome = None
         self._tracing = _runtime.current.tracing
         self._forks = _runtime.forks
-        self.measures: Measures | None = None if endings is None else endings.measures
         self.endings = endings
+        self.measures: Measures | None = None if endings is None else endings.measures
         self.journey = journey
         self.lived: Lived | None = None
         self._context: Context | None = None
@@ -315,16 +315,6 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
             self.span.set_status(_ERROR)
         last[names.TOUCHPOINT_OUTCOME] = outcome
         return last
-
-
-class AttachedTouchpoint(TouchpointHandle):
-    """A touchpoint that is the server's or consumer's own span, which ends by itself."""
-
-    __slots__ = ()
-
-    def _finish_span(self, last: dict[str, Any]) -> None:
-        self._scope.release_touchpoint(self.span.get_span_context().span_id)
-        self.span.set_attributes(last)
 
 
 _GIVEN_UP: Final = frozenset(

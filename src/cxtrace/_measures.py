@@ -75,6 +75,7 @@ class Measures:
 
     def __init__(self, runtime: _runtime.Runtime, place: Place, channel: str | None) -> None:
         self.place = place
+        self._stage = place.stage
         self.meters: Instruments | None = runtime.instruments()
         self.expected = expectations_of(runtime.journey_map, place)
         opt_in = runtime.metrics_opt_in
@@ -93,12 +94,11 @@ class Measures:
         """Whether there is anything to be done when a visit begins."""
         if self.watch is not None:
             return True
-        if journey is None or journey.state is None:
+        state = None if journey is None else journey.state
+        if state is None:
             return False
-        state = journey.state
-        return bool(
-            state.stage != self.place.stage or state.begins_here or state.handoff is not None
-        )
+        known = state.stage == self._stage and not state.begins_here
+        return not known or state.handoff is not None
 
     def arrive(self, visit: Visit) -> None:
         """A visit begins."""

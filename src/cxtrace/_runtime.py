@@ -14,7 +14,8 @@ from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Link, Span, SpanContext
 
 from cxtrace import _guard
-from cxtrace.context import Identity, without_ours
+from cxtrace._leave import without_ours
+from cxtrace.context import Identity
 from cxtrace.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

@@ -260,8 +260,10 @@ def stamp(span: SDKSpan, tags: dict[str, str]) -> None:
         with present._lock:  # noqa: SLF001  the public way costs four times as much
             known = present._dict  # noqa: SLF001
             if present.maxlen is None or len(known) + len(tags) <= present.maxlen:
-                for key, value in tags.items():
-                    known.setdefault(key, value)
+                if known.keys().isdisjoint(tags):
+                    known.update(tags)
+                else:
+                    known.update({key: tags[key] for key in tags if key not in known})
                 return
     has = span.attributes or {}
     span.set_attributes({key: value for key, value in tags.items() if key not in has})

@@ -99,10 +99,10 @@ class Binding:
         parent: Any = context.get(SPAN_KEY)
         if type(parent) is not NonRecordingSpan or not self._follows_parent:
             return None
-        span = parent.get_span_context()
-        if span.trace_flags & _SAMPLED or span.is_remote or not span.is_valid:
+        _, _, is_remote, flags, state, is_valid = parent.get_span_context()
+        if flags & _SAMPLED or is_remote or not is_valid or type(state) is DestinationState:
             return None
-        return None if type(span.trace_state) is DestinationState else parent
+        return parent
 
     def start(
         self, name: str, attributes: Attributes, context: Context, origin: SpanContext | None

@@ -16,7 +16,8 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 from opentelemetry.context import Context, attach, get_current
 
 from cxtrace import _guard
-from cxtrace.context import KEY, comes_from, leave
+from cxtrace._leave import comes_from, leave
+from cxtrace.context import KEY
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any] | staticmethod[Any, Any]")
 """What a decorator takes and gives back: the same thing, its signature included."""
@@ -46,9 +47,21 @@ def _return(context: Context, error: BaseException | None) -> None:
 
     Without this, a customer whose block was entered by hand would go on to the next request.
     """
-    block = block_of(context)
     now = get_current()
-    if now is not context and now.get(KEY) is not context[KEY] and comes_from(now, block):
+    if now is context:
+        try:
+            block = context[KEY].block  # type: ignore[attr-defined]
+            before = block.previous
+            outer = before.get(KEY)
+            # Almost always the block before is open, and there is nothing to settle.
+            if outer is not None and outer.block is not None and outer.block.ended:
+                before = block.settle()
+            attach(before)
+            block.end(error)
+        except Exception as failure:  # noqa: BLE001
+            _guard.swallow("close", failure)
+        return
+    if now.get(KEY) is not context[KEY] and comes_from(now, block_of(context)):
         attach(context)
     close(context, error)
 

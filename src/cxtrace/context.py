@@ -8,7 +8,7 @@ found late in a thread reaches the spans that are open in the request.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from opentelemetry.context import Context, attach, create_key, get_current
+from opentelemetry.context import Context, create_key, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
 
 from cxtrace import _guard
@@ -116,10 +116,20 @@ def _present(found: Mapping[str, str | None]) -> dict[str, str]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-class RequestScope:
-    """What one request knows about its customer, and the spans still open in it."""
+_Told: TypeAlias = "tuple[Place | None, Journey | None, Identity | None, dict[str, str]]"
 
-    __slots__ = ("_open", "_parent", "_touchpoints", "identity", "origin", "settled")
+
+class RequestScope:
+    """What one request knows about its customer, and the spans still open in it.
+
+    Attributes:
+        identity: Who the customer is.
+        settled: Whether somebody has said so.
+        origin: The caller's span that was not continued.
+        told: What the tags that spans got last were made of, and the tags.
+    """
+
+    __slots__ = ("_open", "_parent", "_touchpoints", "identity", "origin", "settled", "told")
 
     def __init__(
         self, identity: Identity, parent: "RequestScope | None" = None, *, settled: bool = False
@@ -127,6 +137,7 @@ class RequestScope:
         self.identity = identity
         self.settled = settled
         self.origin: SpanContext | None = None
+        self.told: _Told = (None, None, None, {})
         self._parent = parent
         self._open: dict[int, Span] = {}
         self._touchpoints: dict[int, Span] = {}
@@ -150,6 +161,10 @@ class RequestScope:
         """Forget a span that has ended."""
         self._open.pop(span_id, None)
         self._touchpoints.pop(span_id, None)
+
+    def release_other(self, span_id: int) -> None:
+        """Forget a span of others that has ended."""
+        self._open.pop(span_id, None)
 
     def release_touchpoint(self, span_id: int) -> None:
         """Forget that a span of others, which goes on, was a touchpoint."""
@@ -348,52 +363,3 @@ def with_span(span: Span) -> Context:
     context = Context()
     _put(context, SPAN_KEY, span)
     return context
-
-
-def leave(context: Context) -> None:
-    """Undo the attachment of ``context``, and nothing else.
-
-    OpenTelemetry's ``detach`` logs an error when blocks close in another order or task than they
-    were opened in. So no token is kept: what was current before comes back only if ``context`` is
-    what is current now. What the host attached in the block, and left, stays.
-    """
-    now = get_current()
-    cx: CXContext = context[KEY]  # type: ignore[assignment]
-    if now is context:
-        attach(cx.block.settle())  # type: ignore[union-attr]
-    elif now.get(KEY) is cx:
-        attach(_without(context, now, cx.block.settle()))  # type: ignore[union-attr]
-
-
-def comes_from(context: Context, block: Block) -> bool:
-    """Whether ``context`` was attached inside of ``block``, or inside of a block in it."""
-    cx = cx_of(context)
-    seen = None
-    while cx is not None and cx.block is not None and cx.block is not seen:
-        if cx.block is block:
-            return True
-        seen = cx.block
-        cx = cx_of(seen.previous)
-    return False
-
-
-def _without(context: Context, now: Context, before: Context) -> Context:
-    copy = Context(now)
-    if copy.get(SPAN_KEY) is context.get(SPAN_KEY):
-        _restore(copy, SPAN_KEY, before)
-    _restore(copy, KEY, before)
-    return copy
-
-
-def _restore(copy: Context, key: str, previous: Context) -> None:
-    if key in previous:
-        _put(copy, key, previous[key])
-    else:
-        dict.pop(copy, key, None)
-
-
-def without_ours(context: Context) -> Context:
-    """A copy of ``context`` without anything of ours: what a forked child starts with."""
-    copy = Context(context)
-    dict.pop(copy, KEY, None)
-    return copy

@@ -9,7 +9,7 @@ from opentelemetry.trace import TraceFlags
 
 from cxtrace import _guard
 from cxtrace._span import LeanSpan, stamp
-from cxtrace.context import KEY, RequestScope
+from cxtrace.context import KEY, CXContext, RequestScope
 
 MAX_WATCHED: int = 10_000
 """Open spans of others that late identity can reach, over all requests."""
@@ -49,12 +49,12 @@ class StampProcessor(SpanProcessor):
             if cx is None:
                 return
             # First remember, then read the identity: one that arrives in between is not missed.
-            span_id = span.get_span_context().span_id
+            scope, span_id = cx.scope, span.get_span_context()[1]
             if len(self._watched) >= MAX_WATCHED:
                 _guard.count("scope.spans_not_remembered")
-            elif cx.scope.adopt(span_id, span):
-                self._watched[span_id] = cx.scope
-            stamp(span, cx.tags())
+            elif scope.adopt(span_id, span):
+                self._watched[span_id] = scope
+            stamp(span, _tags(cx, scope))
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_start", error)
 
@@ -64,13 +64,13 @@ class StampProcessor(SpanProcessor):
             identity = span.get_span_context()
             if identity is None:
                 return
-            if identity.trace_flags & TraceFlags.SAMPLED:
+            if identity[3] & TraceFlags.SAMPLED:
                 with self._lock:
                     self._ended += 1
             if not _is_ours(span):
-                scope = self._watched.pop(identity.span_id, None)
+                scope = self._watched.pop(identity[1], None)
                 if scope is not None:
-                    scope.release(identity.span_id)
+                    scope.release_other(identity[1])
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_end", error)
 
@@ -80,6 +80,16 @@ class StampProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing is held back."""
         return True
+
+
+def _tags(cx: CXContext, scope: RequestScope) -> dict[str, str]:
+    """The tags of the context; all spans under one touchpoint but the first find them made."""
+    place, journey, identity, told = scope.told
+    if place is not cx.place or journey is not cx.journey or identity is not scope.identity:
+        place, journey, identity = cx.place, cx.journey, scope.identity
+        told = cx.tags()
+        scope.told = (place, journey, identity, told)
+    return told
 
 
 def _is_ours(span: object) -> bool:
