@@ -24,7 +24,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from cxtrace import _instruments, _metering, _runtime
+from cxtrace import _clock, _instruments, _metering, _runtime
 from cxtrace.context import with_span
 
 LABELS = (
@@ -135,6 +135,22 @@ def test_cells_obey_the_provider(options: dict[str, Any]) -> None:
     ours = fill(_metering.bind, "create_histogram", GIVEN, **options)
 
     assert ours == fill(_instruments.bind, "create_histogram", GIVEN, **options)
+
+
+def test_exemplars_are_offered_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each bucket gets an exemplar at once, and a newer one when some time has gone by."""
+    now = 1_000_000_000
+    monkeypatch.setattr(_clock, "wall_ns", lambda: now)
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test")
+    cell = _metering.bind(meter.create_histogram("h"), LABELS[0])
+    shown = []
+    for moment, value in ((0, 1), (1, 2), (1, 600), (50, 3), (51, 4), (52, 601), (20, 7)):
+        now = 1_000_000_000 + moment * 1_000_000
+        cell(value, SAMPLED)
+        shown.append([value for value, *_ in told(reader)[0][2][0][2]])
+
+    assert shown == [[1], [2], [600], [], [4], [601], [7]]
 
 
 def test_several_readers() -> None:

@@ -7,7 +7,8 @@ made. A provider, a reader or a setting that is not understood gets every value 
 
 # ruff: noqa: SLF001  the SDK has no public way to bind an instrument to its labels
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context
@@ -19,6 +20,10 @@ from cxtrace._instruments import Cell, Labels
 from cxtrace.context import SPAN_KEY
 
 _MODULE: Final = "opentelemetry.sdk.metrics._internal.instrument"
+_ONE_PER_BUCKET: Final = {"_ExplicitBucketHistogramAggregation", "_SumAggregation"}
+_EXEMPLAR_EVERY: Final = 50_000_000
+"""Nanoseconds until a bucket is offered an exemplar again."""
+
 _CONSUMER: Final = "SynchronousMeasurementConsumer"
 
 
@@ -36,8 +41,8 @@ class _SDKCell:
     """One instrument of the SDK with one set of labels."""
 
     __slots__ = (
-        "_aggregates", "_consumer", "_filter", "_follows_trace", "_forks", "_instrument",
-        "_is_enabled", "_labels", "_public", "_storages",
+        "_aggregates", "_boundaries", "_consumer", "_filter", "_follows_trace", "_forks",
+        "_instrument", "_is_enabled", "_is_sparing", "_labels", "_offered", "_public", "_storages",
     )  # fmt: skip
 
     def __init__(self, instrument: Any, labels: Labels, public: Cell) -> None:
@@ -46,11 +51,14 @@ class _SDKCell:
         self._public = public
         self._consumer = instrument._measurement_consumer
         self._filter = self._consumer._sdk_config.exemplar_filter
+        self._is_sparing = False
         self._follows_trace = type(self._filter) is TraceBasedExemplarFilter
         self._is_enabled = instrument._is_enabled
         self._storages: Any = None
         self._forks = -1
         self._aggregates: tuple[Callable[[Any, bool], None], ...] = ()
+        self._boundaries: Sequence[float] = ()
+        self._offered: list[int] = []
 
     def __call__(self, value: float, context: Context) -> None:
         """Take a value."""
@@ -63,12 +71,23 @@ class _SDKCell:
         now, labels = _clock.wall_ns(), self._labels
         measurement = _Measurement(value, now, self._instrument, context, labels)
         sampled = (
-            _is_sampled(context)
-            if self._follows_trace
+            _is_sampled(context) and self._is_due(value, now)
+            if self._is_sparing
             else self._filter.should_sample(value, now, labels, context)
         )
         for aggregate in self._aggregates:
             aggregate(measurement, sampled)
+
+    def _is_due(self, value: float, now: int) -> bool:
+        """Whether the bucket of ``value`` has had no exemplar for a while.
+
+        A bucket keeps one until it is collected, and to offer it costs more than all the rest.
+        """
+        bucket = bisect_left(self._boundaries, value)
+        if 0 <= now - self._offered[bucket] < _EXEMPLAR_EVERY:
+            return False
+        self._offered[bucket] = now
+        return True
 
     def _bind(self) -> None:
         """Find what the first value has made; where it cannot be told, stay with the public way."""
@@ -80,10 +99,14 @@ class _SDKCell:
                 aggregation = _aggregation(match, self._labels)
                 if aggregation is None:
                     return
-                found.append(aggregation.aggregate)
+                found.append(aggregation)
         if not found:
             return
-        self._aggregates = tuple(found)
+        kinds = {type(each).__name__ for each in found}
+        self._is_sparing = self._follows_trace and kinds <= _ONE_PER_BUCKET
+        self._boundaries = getattr(found[0], "_boundaries", ())
+        self._offered = [0] * (len(self._boundaries) + 1)
+        self._aggregates = tuple(each.aggregate for each in found)
         self._storages, self._forks = storages, forks
 
 
