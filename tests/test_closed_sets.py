@@ -1,5 +1,6 @@
 """Values as code gives them: what is fit to be sent, and what is refused."""
 
+from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
@@ -74,6 +75,22 @@ def test_what_is_a_number(value: float) -> None:
     assert is_number(value)
 
 
+def test_money_may_be_decimal() -> None:
+    """An amount as accountants keep it is taken; one that is no number is not."""
+    assert number("value.amount", Decimal("49.90"), 0, 100) == 49.9
+    assert number("value.amount", Decimal("NaN"), 0, 100) is None
+
+
+def test_a_float_of_others_is_a_number() -> None:
+    """A float of another class, as models of numpy and scikit-learn give it, is sent as a float."""
+
+    class Float64(float):
+        pass
+
+    assert type(number("share", Float64(0.5), 0, 1)) is float
+    assert not is_number(Float64("nan"))
+
+
 @pytest.mark.parametrize(("value", "found"), [(0, 0.0), (1, 1.0), (0.25, 0.25), (None, None)])
 def test_a_number_within_its_bounds(value: Any, found: float | None) -> None:
     """From the lowest to the highest a number is sent, as a float."""
@@ -93,7 +110,7 @@ def test_a_number_out_of_its_bounds(value: Any, caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize(
-    "value", ["a", "_", "free_shipping_bar", "rule@1", "Model-4.2/b:x", "a" * 64]
+    "value", ["a", "_", "free_shipping_bar", "rule@1", "Model-4.2/b:x", "churn@v1.2", "a" * 64]
 )
 def test_codes(value: str) -> None:
     """A short code passes as it is."""
@@ -101,10 +118,26 @@ def test_codes(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "1a", "a" * 65, "a b", "a\n", "\u00e4", "@a", None, 5, b"a", ["a"]]
+    "value",
+    [
+        "",
+        "1a",
+        "a" * 65,
+        "a b",
+        "a\n",
+        "\u00e4",
+        "@a",
+        "a@example.com",
+        "a@b.example.com/",
+        "DE89370400440532013000",
+        None,
+        5,
+        b"a",
+        ["a"],
+    ],
 )
 def test_what_is_no_code(value: Any) -> None:
-    """Free text and what is no text is refused."""
+    """Free text, an e-mail address, an account's number and what is no text is refused."""
     assert code("id", value) is None
     assert _guard.counts() == {"refused.id": 1}
 

@@ -12,20 +12,22 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import attrs
+import grpc
 import pytest
 
 from cxtrace import cli
 from cxtrace._tree import RecordedEvent, RecordedSpan
 from cxtrace.cli import demo
+from cxtrace.cli._demo import asking, reading, services, walking
 from cxtrace.cli._demo import checks as demo_checks
-from cxtrace.cli._demo import reading, services, walking
 from cxtrace.cli._demo import shop as demo_shop
 from cxtrace.cli._demo.facts import DemoError, Found, Walk
 from cxtrace.cli._demo.report import report
@@ -799,6 +801,7 @@ def test_what_cannot_be_read_back_is_not_claimed(
 ) -> None:
     """Where no Jaeger answers, the demo says that it sent, and how to look."""
     requires_the_extras()
+    monkeypatch.setattr(asking, "_SECONDS", 0.05)
     walk = attrs.evolve(WALK, story="bought")
     monkeypatch.setattr(demo, "let_customers_in", lambda services, began: [walk])
     (nobody,) = demo_shop._free_ports(1)
@@ -828,6 +831,7 @@ def test_what_is_read_back_is_looked_at(
 ) -> None:
     """Where Jaeger answers, and lacks something, the demo fails and says what it is."""
     requires_the_extras()
+    monkeypatch.setattr(asking, "_SECONDS", 0.05)
     monkeypatch.setattr(demo, "let_customers_in", lambda services, began: walks)
     monkeypatch.setattr(demo, "read_jaeger", lambda ui, walks: ([span()], b"{}"))
     url = f"http://127.0.0.1:{listener}"
@@ -856,6 +860,106 @@ def test_jaeger_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> Non
         thread.start()
         assert reading._ask(f"http://127.0.0.1:{server.server_port}/api") == b"it is I"
         thread.join()
+
+
+class TakesMetricsAlone(BaseHTTPRequestHandler):
+    """An OTLP endpoint over HTTP that has no place for log records."""
+
+    def do_POST(self) -> None:
+        self.send_response(200 if self.path == "/v1/metrics" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class WantsToKnowWho(TakesMetricsAlone):
+    """An endpoint that lets nobody in."""
+
+    def do_POST(self) -> None:
+        self.send_error(401)
+
+
+class SpeaksSomethingElse(TakesMetricsAlone):
+    """An endpoint that is none."""
+
+    def do_POST(self) -> None:
+        self.wfile.write(b"220 mail.example.com\r\n")
+
+
+@pytest.mark.parametrize(
+    ("handler", "refused"),
+    [(TakesMetricsAlone, ["logs"]), (WantsToKnowWho, []), (SpeaksSomethingElse, [])],
+)
+def test_what_an_endpoint_over_http_does_not_take(
+    handler: type[BaseHTTPRequestHandler], refused: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused is what is not found; any other answer is no answer to this question."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/"
+            assert asking.refused_by(url, "http/protobuf") == refused
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_what_an_endpoint_over_grpc_does_not_take() -> None:
+    """An endpoint with a service for metrics and none for log records refuses the latter."""
+    service = "opentelemetry.proto.collector.metrics.v1.MetricsService"
+    export = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {"Export": export}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        assert asking.refused_by(f"http://127.0.0.1:{port}", "grpc") == ["logs"]
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_who_does_not_answer_has_refused_nothing(
+    protocol: str, listener: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody answers in time, or TLS is spoken, everything is sent as before."""
+    monkeypatch.setattr(asking, "_SECONDS", 0.05)
+    assert asking.refused_by(f"http://127.0.0.1:{listener}", protocol) == []
+    assert asking.refused_by(f"https://127.0.0.1:{listener}", protocol) == []
+
+
+def test_what_is_refused_is_not_sent_and_the_report_says_so(
+    listener: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The services are told to keep what Jaeger would refuse, and so is the user."""
+    requires_the_extras()
+    told: list[Mapping[str, str]] = []
+
+    def let_in(services: Any, began: float) -> list[Walk]:
+        told.append(services.environment)
+        return [WALK]
+
+    monkeypatch.setattr(demo, "let_customers_in", let_in)
+    monkeypatch.setattr(demo, "refused_by", lambda url, protocol: ["metrics", "logs"])
+    monkeypatch.setattr(demo, "read_jaeger", lambda ui, walks: (None, b""))
+    arguments = ["demo", "--otlp", f"http://127.0.0.1:{listener}", "--keep", str(tmp_path)]
+
+    cli.main(arguments)
+    assert "without metrics and logs, which are not taken there" in capsys.readouterr().out
+    cli.main([*arguments, "--json"])
+    assert json.loads(capsys.readouterr().out)["refused"] == ["metrics", "logs"]
+    for environment in told:
+        assert environment["OTEL_METRICS_EXPORTER"] == "none"
+        assert environment["OTEL_LOGS_EXPORTER"] == "none"
+        assert environment["CXTRACE_EXPORTER"] == "otlp"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cxtrace import _ending, _guard, customer, interaction, journey, touchpoint
+from cxtrace import _ending, _guard, customer, identify, interaction, journey, touchpoint
 from cxtrace._promises import evaluate
 from cxtrace.journey_map import JourneyMap
 from tests.conftest import Capture, Clock, Meters
@@ -543,3 +543,25 @@ def test_a_segment_of_choice(cx: Capture, meters: Meters) -> None:
             labels.get("cx.customer.segment"): value[0] for labels, value in meters.values(metric)
         }
         assert found == {"smb": 2, "large": 1, None: 1}
+
+
+@pytest.mark.parametrize(
+    ("predicate", "say"),
+    [
+        ("emotion.label == 'anger'", lambda tp: tp.emotion("anger", source="text")),
+        ("feedback.score < 3", lambda tp: tp.feedback("csat", 1)),
+        ("value.amount > 1", lambda tp: tp.value(2, "EUR", type="revenue")),
+    ],
+)
+def test_who_withdraws_is_not_judged_by_what_they_said(
+    cx: Capture, meters: Meters, predicate: str, say: Callable[[Any], Any]
+) -> None:
+    """After consent was withdrawn no verdict follows from what was said before."""
+    cx.use(journey_map=map_with("feedback.normalized_score", 0.5, "1", op=">=", happy=predicate))
+    with customer("A", consent="granted"), touchpoint("cart.pay") as tp:
+        say(tp)
+        identify("A", consent="withdrawn")
+
+    assert not any(key.startswith("cx.function.happy") for key in cx.tags("cart.pay"))
+    assert cx.events("cx.promise.evaluated") == []
+    assert meters.values("cx.function.verdicts") == []

@@ -1011,6 +1011,30 @@ def test_counts_of_metrics_and_logs(
 
 
 @pytest.mark.parametrize(
+    ("counting", "made", "items", "said"),
+    [
+        (CountingMetricExporter, otlp_metric_exporter, made_metrics, "OTEL_METRICS_EXPORTER=none"),
+        (CountingLogExporter, otlp_log_exporter, made_records, "OTEL_LOGS_EXPORTER=none"),
+        (CountingExporter, otlp_exporter, lambda: made_spans(1), ""),
+    ],
+)
+def test_what_to_set_where_spans_alone_are_taken(
+    caplog: pytest.LogCaptureFixture, counting: Any, made: Any, items: Any, said: str
+) -> None:
+    """Where metrics or log records over OTLP are refused, cxtrace says once what to set."""
+    exporter = counting(made("grpc", "http://localhost:4317"))
+    exporter.inner.shutdown()  # from here on it refuses everything
+
+    exporter.export(items())
+    exporter.export(items())
+
+    ours = [each.getMessage() for each in caplog.records if each.name == "cxtrace"]
+    assert len(ours) == bool(said)
+    assert said in "".join(ours)
+    assert exporter.failed > 0
+
+
+@pytest.mark.parametrize(
     "counting", [CountingExporter, CountingMetricExporter, CountingLogExporter]
 )
 def test_an_exporter_that_cares_for_forks(counting: Any) -> None:

@@ -102,7 +102,19 @@ def test_reason_stands_above_the_exception(cx):
 
 
 @pytest.mark.parametrize(
-    "reason", ["", "The card of Ada was declined", "a@b", "x" * 65, None, 5, ["x"], "1st", "a\n"]
+    "reason",
+    [
+        "",
+        "The card of Ada was declined",
+        "a@b",
+        "x" * 65,
+        None,
+        5,
+        ["x"],
+        "1st",
+        "a\n",
+        "c4111111111111111",
+    ],
 )
 def test_wrong_reason(cx, caplog, reason):
     """A reason that is not a short code is not sent; the failure is."""

@@ -49,7 +49,7 @@ LAYERS = (
     """
     _code_scan _code_check platform platform.mermaid platform.series
     cli cli._drawing cli.check cli.map cli.demo
-    cli._demo cli._demo.facts cli._demo.shop cli._demo.services cli._demo.walking
+    cli._demo cli._demo.facts cli._demo.asking cli._demo.shop cli._demo.services cli._demo.walking
     cli._demo.reading cli._demo.checks cli._demo.summary cli._demo.report
     """,
 )

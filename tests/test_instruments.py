@@ -37,6 +37,9 @@ NOBODY = [
     "4bf92f3577b34da6a3ce929d0e0e4736",
     "order:20240131",
     "abcdefab-cdef-abcd-efab-cdefabcdefab",
+    "jane%40example.com",
+    "+49 (30) 123-456",
+    "\u0664\u0662\u0664\u0662",
 ]
 """Words that look like the id of a customer, a journey or a session."""
 
@@ -127,14 +130,39 @@ def test_a_cell_is_made_once(made: Instruments) -> None:
     assert made.cell(attributes.METRIC_MENTIONS, {"b": "a"}) is not cell
 
 
-def test_cells_are_bounded(made: Instruments, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past the limit a cell works as well, is counted, and is not remembered."""
+def test_cells_are_bounded(
+    meters: Meters, made: Instruments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the limit what no map names is ``_OTHER``, which is counted; the map's names stay."""
     monkeypatch.setattr(_instruments, "_MOST_CELLS", 2)
-    for number in range(4):
-        made.cell(attributes.METRIC_MENTIONS, {"a": number})(1, _runtime.Context())
+    for word in ("a", "b", "c", "d", "checkout.pay", "checkout.pay"):
+        labels = {"cx.touchpoint.name": word, "cx.touchpoint.outcome": "failed"}
+        made.cell(attributes.METRIC_TOUCHPOINT_INTERACTIONS, labels)(1, _runtime.Context())
+    found = meters.values("cx.touchpoint.interactions")
 
-    assert len(made._cells) == 2
+    assert [(labels["cx.touchpoint.name"], value) for labels, value in found] == [
+        ("_OTHER", 2),
+        ("a", 1),
+        ("b", 1),
+        ("checkout.pay", 2),
+    ]
     assert _guard.counts() == {"metrics.cells_past_limit": 2}
+
+
+def test_planned_interactions_need_no_room(
+    cx: Capture, meters: Meters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many words came first, an interaction of the map is told under its name."""
+    monkeypatch.setattr(_instruments, "_MOST_VALUES", 1)
+    cx.use(journey_map=EXAMPLE, metrics_opt_in=frozenset({attributes.INTERACTION_NAME}))
+    with touchpoint("checkout.pay"):
+        for word in ("junk", "more", "enter_card_number"):
+            with interaction(word):
+                pass
+    found = meters.values("cx.touchpoint.interactions")
+
+    told = [labels["cx.interaction.name"] for labels, _ in found]
+    assert told == ["_OTHER", "enter_card_number", "junk"]
 
 
 def test_a_provider_can_be_named(meters: Meters, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +182,7 @@ def test_a_provider_can_be_named(meters: Meters, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("value", NOBODY)
 def test_what_looks_like_an_id_is_no_label(made: Instruments, value: str) -> None:
-    """Four digits in a row, long hexadecimal text, UUIDs, ``@`` and pseudonyms are ``_OTHER``."""
+    """Four digits in a row, telephones, long hexadecimal text, ``@``, pseudonyms are ``_OTHER``."""
     assert made.free("cx.nudge.id", value) == OTHER
     assert _guard.counts() == {"metrics.label_not_kept:cx.nudge.id": 1}
 

@@ -215,3 +215,28 @@ def test_going_back_is_told_by_route() -> None:
     assert [state.turns_back("express", step) for step in (0, 3)] == [False, False]
     assert [state.turns_back(None, step) for step in (1, 2)] == [False, False]
     assert [state.turns_back("express", 2), state.turns_back(None, 1)] == [True, True]
+
+
+def test_what_is_measured_is_not_learnt_again() -> None:
+    """A caller that goes on telling of a promise or hand-off does not make it run a second time."""
+    calling = state(1.0, {"delivery": 5.0}, ("shop", "service", 6.0))
+    found = learnt(calling.clock())
+    found.promises.clear()
+    found.handoff = None
+    found.spend("delivery", 5.0)
+    found.spend(_journeys.HANDOFF, 6.0)
+    found.learn(calling.clock())
+    again = (found.promises.copy(), found.handoff)
+    found.learn(state(1.0, {"delivery": 7.0}, ("shop", "service", 8.0)).clock())
+
+    assert again == ({}, None)
+    assert (found.promises, found.handoff) == ({"delivery": 7.0}, ("shop", "service", 8.0))
+
+
+def test_what_callers_tell_is_bounded() -> None:
+    """However many promises callers tell of, few are remembered for one journey."""
+    found = JourneyState()
+    for number in range(1_000):
+        found.learn(f"~p{number}-1")
+
+    assert len(found.promises) == 100

@@ -85,3 +85,14 @@ def test_threads_lose_nothing() -> None:
 
     assert (lived.actions, lived.retries, lived.frictions) == (2_000, 1_998, 2_000)
     assert lived.waited == 1_000.0
+
+
+def test_what_was_refused_is_forgotten() -> None:
+    """What signals of a kind have said can be taken back, and nothing else with it."""
+    lived = Lived()
+    lived.say({"emotion.label": "anger", "emotional": "x", "friction.type": "slow"})
+    lived.measured.update({"feedback.normalized_score": 0.5, "handoff.duration": 1.0})
+    lived.forget(("emotion", "feedback"))
+
+    assert lived.said == {"emotional": ("x",), "friction.type": ("slow",)}
+    assert lived.measured == {"handoff.duration": 1.0}

@@ -13,6 +13,7 @@ from cxtrace import (
     ContextThreadPoolExecutor,
     _guard,
     customer,
+    identify,
     interaction,
     journey,
     touchpoint,
@@ -340,6 +341,27 @@ def test_backtrack(shop: Capture, route: str | None) -> None:
     assert shop.event("cx.friction")["cx.touchpoint.name"] == "page.one"
 
 
+def test_who_refused_is_not_seen_to_go_back(shop: Capture) -> None:
+    """The way of a customer who refused consent is not followed from visit to visit."""
+    with journey("walk", route="straight"), customer("A", consent="denied"):
+        for name in ("page.one", "page.two", "page.one"):
+            with touchpoint(name):
+                pass
+
+    assert detectors(shop) == []
+
+
+def test_who_withdraws_is_not_joined_to_the_visits_before(shop: Capture) -> None:
+    """What fails after consent was withdrawn is no part of a streak."""
+    for consent in (None, "withdrawn"):
+        with journey("walk", id="w-1"), customer("A"), touchpoint("page.one") as tp:
+            if consent is not None:
+                identify("A", consent="withdrawn")
+            tp.fail("a")
+
+    assert detectors(shop) == []
+
+
 def test_off_the_route_is_no_way_back(shop: Capture) -> None:
     """A touchpoint that the route does not have says nothing about the way."""
     with journey("walk", route="straight"):
@@ -426,6 +448,24 @@ def test_a_hook_that_fails_is_not_in_the_way(
     assert [value for _, value in meters.values("cx.touchpoint.frictions")] == [2]
     assert "ValueError" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_hook_is_not_told_of_itself(cx: Capture, meters: Meters) -> None:
+    """Friction that the hook itself makes is sent and counted, but the hook is not called again."""
+    told: list[Friction] = []
+
+    def hook(found: Friction) -> None:
+        told.append(found)
+        cxtrace.friction("error")
+        cxtrace.friction("error")
+
+    cx.use(on_friction=hook)
+    with touchpoint("a") as tp:
+        tp.friction("slow").friction("slow")
+
+    assert [found.type for found in told] == ["slow", "slow"]
+    assert len(cx.events("cx.friction")) == 6
+    assert _guard.counts() == {"on_friction.within_itself": 4}
 
 
 def test_what_is_found_at_the_end_counts_for_promises_and_facts(cx: Capture, clock: Clock) -> None:

@@ -4,10 +4,20 @@ from typing import Any
 
 import pytest
 
-from cxtrace import _guard, _journeys, _runtime, customer, interaction, journey, touchpoint
+from cxtrace import (
+    _clock,
+    _guard,
+    _journeys,
+    _runtime,
+    customer,
+    identify,
+    interaction,
+    journey,
+    touchpoint,
+)
 from cxtrace._journeys import JourneyState
 from cxtrace.journey_map import JourneyMap
-from tests.conftest import Capture, Clock, Meters
+from tests.conftest import Capture, Clock, Meters, Records
 
 MAP = JourneyMap.loads(
     """
@@ -137,6 +147,36 @@ def test_a_start_of_someone_who_refused(shop: Capture) -> None:
         "cx.map.version": "7",
         "cx.customer.kind": "person",
     }
+
+
+@pytest.mark.parametrize("consent", ["denied", "withdrawn"])
+def test_who_refuses_later_is_taken_out_of_events(shop: Capture, consent: Any) -> None:
+    """Ids and pseudonyms disappear from events of a span that is open when consent is refused."""
+    with journey("order", id="w-1"):
+        visit("home.visit")
+    with journey("order") as way, customer("A", consent="granted"):
+        with shop.tracer.start_as_current_span("host") as host:
+            host.add_event("its own", {"session.id": "s", "kept": 1})
+            host.add_event("bare")
+            with touchpoint("home.visit"), touchpoint("cart.pay"):
+                identify("A", consent=consent)
+        way.outcome("abandoned")
+    told = [event for span in shop.spans for event in span.events]
+
+    assert way.id not in str([event.attributes for event in told])
+    assert shop.pseudonym("A") not in str([event.attributes for event in told])
+    assert shop.event("its own") == {"kept": 1}
+    assert [event["cx.journey.name"] for event in shop.events("cx.journey.start")] == ["order"]
+
+
+def test_events_are_told_as_they_were_to_logs(shop: Capture, records: Records) -> None:
+    """A log record that is on its way stays as it was made."""
+    with journey("order") as way, customer("A", consent="granted"), touchpoint("home.visit"):
+        identify("A", consent="withdrawn")
+    (record,) = records.named("cx.journey.start")
+
+    assert record.attributes["cx.journey.id"] == way.id
+    assert "cx.journey.id" not in shop.event("cx.journey.start")
 
 
 def test_a_journey_that_goes_on_does_not_begin(shop: Capture) -> None:
@@ -312,6 +352,32 @@ def test_a_handoff_is_a_promise(
     assert [value for _, value in meters.values("cx.handoff.duration")] == [(1, float(seconds))]
 
 
+def test_a_handoff_counts_once_where_it_ends(shop: Capture, meters: Meters, clock: Clock) -> None:
+    """A calling service goes on telling of the hand-off, which it cannot know to be over."""
+    _journeys.memory.state_of("order", "w-1").handoff = ("shop", "service", _clock.wall())
+    told = _journeys.memory.state_of("order", "w-1").clock()
+    for _ in range(3):
+        clock.tick(60)
+        _journeys.memory.state_of("order", "w-1").learn(told)
+        with journey("order", id="w-1"):
+            visit("desk.call")
+
+    assert [value for _, value in meters.values("cx.handoff.duration")] == [(1, 60.0)]
+
+
+def test_a_promise_counts_once_where_it_ends(shop: Capture, clock: Clock) -> None:
+    """Neither does a promise run on because the caller still tells of it."""
+    _journeys.memory.state_of("order", "w-1").promises["delivery"] = _clock.wall()
+    told = _journeys.memory.state_of("order", "w-1").clock()
+    for _ in range(2):
+        clock.tick(HOUR)
+        _journeys.memory.state_of("order", "w-1").learn(told)
+        with journey("order", id="w-1"):
+            visit("cart.ship")
+
+    assert results(shop, "delivery") == [("exceeded", 1.0), ("unmeasured", None)]
+
+
 def test_nobody_arrives_twice(shop: Capture, meters: Meters, clock: Clock) -> None:
     """On the way of another function the wait goes on."""
     with journey("order"):
@@ -362,6 +428,14 @@ def test_a_promise_over_the_whole_journey(
     assert results(shop, "begun") == [("broken", 2.0)]
 
 
+def test_a_promise_over_the_whole_journey_that_is_delivered(shop: Capture) -> None:
+    """What the code hands in where the journey ends counts instead of what is measured there."""
+    with journey("order"), touchpoint("cart.done") as tp:
+        tp.deliver("week", 2.0)
+
+    assert results(shop, "week") == [("broken", 2.0)]
+
+
 def test_the_goal_of_another_journey_is_no_end(shop: Capture, meters: Meters) -> None:
     """A journey that the map does not know ends only by word."""
     with journey("other") as way:
@@ -403,6 +477,38 @@ def test_an_end_with_nobody_known(shop: Capture, meters: Meters) -> None:
     assert [labels for labels, _ in meters.values("cx.journey.duration")] == [
         {"cx.journey.name": "order", "cx.journey.outcome": "superseded"}
     ]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_end_for_who_refused_within(shop: Capture, records: Records, late: bool) -> None:
+    """Outside of the block of a customer who refused, the end of their journey has no id either."""
+    with journey("order") as way:
+        with customer("A", consent="denied"):
+            visit("home.visit")
+        if late:
+            way.outcome("abandoned")
+    way.outcome("abandoned")
+    (record,) = records.named("cx.journey.end")
+
+    assert "cx.journey.id" not in record.attributes
+
+
+def test_the_end_within_the_touchpoint_of_another(shop: Capture) -> None:
+    """What a customer refuses holds at a touchpoint that was open before they were known."""
+    with touchpoint("home.visit"), customer("A", consent="denied"), journey("order") as way:
+        way.outcome("abandoned")
+
+    assert "cx.journey.id" not in shop.event("cx.journey.end")
+
+
+def test_who_agrees_again_has_an_id_at_the_end(shop: Capture) -> None:
+    """The last word on consent counts."""
+    with customer("A", consent="denied"), journey("order", id="w-1"):
+        visit("home.visit")
+    with customer("A", consent="granted"), journey("order", id="w-1"):
+        visit("cart.done")
+
+    assert shop.event("cx.journey.end")["cx.journey.id"] == "w-1"
 
 
 def test_a_wrong_end_is_refused(shop: Capture, meters: Meters) -> None:

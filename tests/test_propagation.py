@@ -30,7 +30,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import cxtrace
-from cxtrace import _baggage, _guard, _runtime, propagation
+from cxtrace import _baggage, _guard, _journeys, _runtime, propagation
 from cxtrace import attributes as names
 from cxtrace._runtime import Runtime
 from cxtrace._tracing import tracing_of
@@ -335,6 +335,19 @@ def test_always_trusts_the_unsigned(bench: Bench) -> None:
         names.TOUCHPOINT_NAME: "t",
     }
     assert cxtrace.report().counts == {}
+
+
+@pytest.mark.parametrize(("trust", "started"), [("signed", 1.5), ("always", None)])
+def test_a_clock_needs_a_signature(bench: Bench, trust: Any, started: float | None) -> None:
+    """Since when a journey runs is told by those alone who can sign it."""
+    bench.decide(trust_inbound=trust)
+    _journeys.forget_all()
+    text = _baggage.signed({names.JOURNEY_NAME: "a", names.JOURNEY_ID: "7"}, KEY, NOW, "1500")
+
+    journey = cx_in(bench.extract(text)).journey
+
+    assert journey is not None
+    assert journey.state.started == started
 
 
 @pytest.mark.parametrize(
@@ -687,6 +700,34 @@ def test_members_that_do_not_fit_stay_here(bench: Bench) -> None:
     with cxtrace.journey("\U0001f600" * 64), cxtrace.touchpoint("\U0001f600" * 64):
         assert "baggage" not in bench.inject(OURS)
     assert cxtrace.report().counts == {"baggage.no_room": 1}
+
+
+def test_a_clock_that_does_not_fit_stays_here(bench: Bench) -> None:
+    """Where names and clock are too long together, the journey goes out without its clock."""
+    name = "n " * 31 + "n"
+    who = cxtrace.customer("A", consent="granted")
+    place = cxtrace.touchpoint(name, stage=name, owner=name)
+    with cxtrace.journey(name, id="i" * 64), who, place:
+        state = _journeys.memory.state_of(name, "i" * 64)
+        state.promises = {f"{number}{'p' * 63}": 1e9 for number in range(4)}
+        state.handoff = ("a" * 64, "b" * 64, 1e9)
+        members = _baggage.parse(bench.inject(OURS)["baggage"]).ours
+
+    assert members[names.JOURNEY_NAME] == name
+    assert _baggage.clock_of(members) == ""
+    assert _baggage.fault(members, KEY, NOW) is None
+    assert cxtrace.report().counts == {"baggage.no_room_for_clock": 1}
+
+
+def test_capitals_do_not_hide_the_header() -> None:
+    """Headers that a gateway hands on carry nothing of ours, however the header is spelt."""
+    carrier = {"Baggage": "cx.journey.id=w-1,a=1", "baggage": "b=2", "Host": "x"}
+    CXPropagator().inject(carrier)
+    assert carrier == {"baggage": "a=1,b=2", "Host": "x"}
+
+    pairs = [("Baggage", "cx.journey.id=w-1")]
+    CXPropagator().inject(pairs)
+    assert pairs == []
 
 
 def test_others_leave_no_room(bench: Bench) -> None:

@@ -641,3 +641,29 @@ def test_only_ours_is_taken_out(pairs: list[tuple[str, str]], form: Callable[[An
 def test_places_are_those_of_the_clients() -> None:
     """Each client is looked at where these tests look."""
     assert tuple((c.module, c.owner, c.method) for c in _redirects._CLIENTS) == SEAMS
+
+
+def test_threads_wrap_a_client_once() -> None:
+    """However many threads come first at the same time, one wrapper stands and comes off."""
+    interval = sys.getswitchinterval()
+    place = SEAMS[0]
+    own = seam(place)
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(50):
+            together = threading.Barrier(8)
+
+            def first(together: threading.Barrier = together) -> None:
+                together.wait()
+                _redirects.are_safe_in(requests.structures.CaseInsensitiveDict())
+
+            threads = [threading.Thread(target=first) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert seam(place).__wrapped__ is own
+            _redirects.restore()
+            assert seam(place) is own
+    finally:
+        sys.setswitchinterval(interval)

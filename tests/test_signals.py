@@ -717,6 +717,18 @@ ASIDES: list[tuple[str, Callable[[Any], Any], str, str]] = [
     ("feedback.scale", lambda to: to.feedback("csat", 5, scale=5), "cx.feedback", "(1, 5)"),
     ("feedback.scale", lambda to: to.feedback("csat", 5, scale="15"), "cx.feedback", "(1, 5)"),
     (
+        "feedback.scale",
+        lambda to: to.feedback("csat", 5, scale=(-1e308, 1e308)),
+        "cx.feedback",
+        "(1, 5)",
+    ),
+    (
+        "feedback.scale",
+        lambda to: to.feedback("csat", 5, scale=(0, 10**400)),
+        "cx.feedback",
+        "(1, 5)",
+    ),
+    (
         "complaint.open_for",
         lambda to: to.complaint("resolved", open_for=-1),
         "cx.complaint",
@@ -977,8 +989,35 @@ def test_a_refused_consent_stops_four_signals(
         assert said(meters) == {}
         assert new_counts() == {f"consent.suppressed.{name}": 1}
     else:
-        assert shop.event(EVENTS[name][0]) == EVENTS[name][1]
+        told = EVENTS[name][1]
+        assert shop.event(EVENTS[name][0]) == {k: told[k] for k in told if "emotion" not in k}
         assert said(meters) == METRICS[name]
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_who_refused_is_not_heard_at_a_touchpoint_of_others(
+    shop: Capture, meters: Meters, name: str
+) -> None:
+    """A touchpoint that was open before the customer was known does not speak for them."""
+    with touchpoint("checkout.pay") as tp, customer("A", consent="denied"):
+        RIGHT[name](tp)
+        RIGHT[name](cxtrace)
+
+    assert shop.span("checkout.pay").events == ()
+    assert said(meters) == {}
+    assert new_counts() == {f"consent.suppressed.{name}": 2}
+
+
+def test_what_a_mention_feels_like_is_an_emotion(shop: Capture) -> None:
+    """Who refused, or where emotions are off, is heard to mention, and not how it felt."""
+    with customer("A", consent="denied"), touchpoint("checkout.pay") as tp:
+        tp.mention("friends", valence=-1)
+    shop.use(journey_map=MAP, signals_off=frozenset({"emotion"}))
+    with touchpoint("checkout.pay") as tp:
+        tp.mention("friends", valence=-1)
+
+    assert ["cx.emotion.valence" in event for event in shop.events("cx.mention")] == [False, False]
+    assert new_counts() == {"consent.suppressed.emotion": 1}
 
 
 @pytest.mark.parametrize("consent", ["granted", "not_required", "unknown"])

@@ -505,3 +505,13 @@ def test_no_sdk():
 
     assert done.stdout == "done\n"
     assert "Traceback" not in done.stderr
+
+
+def test_words_after_the_span_of_an_attached_touchpoint(cx):
+    """What is said when the server's span has ended comes too late for it, and nobody complains."""
+    span = cx.tracer.start_span("GET /", kind=SpanKind.SERVER)
+    with trace.use_span(span), touchpoint("a", attach=True) as handle:
+        span.end()
+        handle.set({"cx.quality.speed": 0.5}).friction("slow").fail("late")
+
+    assert cx.outcome("GET /") is None

@@ -8,6 +8,8 @@ from typing import Any, Final, get_args
 from cxtrace import _guard
 
 _CODE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:@/-]{0,63}")
+_OF_SOMEBODY: Final = re.compile(r"@.*\.[A-Za-z]{2}|(?:[0-9][._:/-]*){10}")
+"""A mail address; or as many digits as a telephone, a card or an account has."""
 
 
 def is_one_of(value: object, allowed: frozenset[str]) -> bool:
@@ -48,22 +50,32 @@ def checked(what: str, value: Any, literal: Any) -> Any:
 def is_number(value: object) -> bool:
     """Whether ``value`` is a finite number, and not a truth value."""
     # An int may be too large to be asked whether it is finite.
-    return type(value) is int or (type(value) is float and math.isfinite(value))
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
 def number(what: str, value: Any, low: float, high: float) -> float | None:
     """``value`` as a float if it is from ``low`` to ``high``, else None."""
     if value is None:
         return None
+    if type(value).__name__ == "Decimal":  # how money is kept; not imported for those who do not
+        value = float(value)
     if is_number(value) and low <= value <= high:
         return float(value)
     refuse_for(what, f"it must be a number from {low:g} to {high:g}")
     return None
 
 
+def is_of_somebody(text: str) -> bool:
+    """Whether a code may be an e-mail address, or the number of a telephone, card or account."""
+    return _OF_SOMEBODY.search(text) is not None
+
+
 def code(what: str, value: object) -> str | None:
-    """``value`` if it is a short code such as ``free_shipping_bar`` or ``rule@1``, else None."""
-    if isinstance(value, str) and _CODE.fullmatch(value):
+    """``value`` if it is a short code such as ``free_shipping_bar`` or ``rule@1``, else None.
+
+    What may be the address or the number of somebody is none.
+    """
+    if isinstance(value, str) and _CODE.fullmatch(value) and not is_of_somebody(value):
         return value
     refuse_for(what, "it must be a code of at most 64 letters, digits and _ . : / @ -")
     return None

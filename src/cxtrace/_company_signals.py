@@ -4,13 +4,16 @@ What cannot be sent is counted, named once in the log, and dropped. Where consen
 and forecast are not recorded at all.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cxtrace import _clock, _guard
 from cxtrace import attributes as names
 from cxtrace._closed_sets import checked, code, iso_code, number, refuse_for
 from cxtrace._signal import AT_STAGE, T, listens, signal
 from cxtrace.attributes import ForecastType, NudgeResult, NudgeTechnique, ValueType
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 class Exposure:
@@ -102,7 +105,7 @@ class CompanySignals:
     @signal
     def value(
         self: T,
-        amount: float | None = None,
+        amount: "float | Decimal | None" = None,
         currency: str | None = None,
         *,
         type: ValueType,  # noqa: A002  the registry's word

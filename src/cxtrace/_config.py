@@ -92,7 +92,8 @@ def configure(
             ``span`` where nobody takes log records, else ``both``.
         signals_off: Kinds of signals that are not sent: ``emotion``, ``value`` and so on.
         metrics_opt_in: Metrics and labels of metrics to have beside those that are always there.
-        on_friction: Called with each friction that is sent. There is no variable for it.
+        on_friction: Called with each friction that is sent, except those that it makes itself.
+            There is no variable for it.
 
     Raises:
         ConfigurationError: A setting cannot be what it is. Nothing has been changed, except that

@@ -24,16 +24,19 @@ class Counts:
     """Received, exported and failed items of one exporter.
 
     The first exception is logged, by its class alone: its text may quote an item.
+    The first refusal over OTLP is too, with what to set: not every store of traces takes more.
 
     Args:
         inner: The exporter that does the work.
         items: What it exports, in words.
+        word: The same in the names of OpenTelemetry's variables; "" for spans.
 
     """
 
-    def __init__(self, inner: Any, items: str) -> None:
+    def __init__(self, inner: Any, items: str, word: str = "") -> None:
         self._inner = inner
         self._items = items
+        self._word = word
         self._lock = threading.Lock()
         self._counts = {"received": 0, "exported": 0, "failed": 0}
         self._warned = False
@@ -54,6 +57,8 @@ class Counts:
         self._count("received", items)
         delivered = self.guarded(call, *args) is success
         self._count("exported" if delivered else "failed", items)
+        if not delivered:
+            self._advise()
         return delivered
 
     def guarded(self, call: Callable[..., Any], *args: object, **more: object) -> Any:
@@ -70,6 +75,19 @@ class Counts:
                     self._items,
                 )
             return None
+
+    def _advise(self) -> None:
+        over_otlp = type(self._inner).__module__.startswith("opentelemetry.exporter.otlp.")
+        if self._word and over_otlp and not self._warned:
+            self._warned = True
+            _logger.warning(
+                "cxtrace: %s were not delivered; later failures are only counted. If the endpoint "
+                "takes spans alone, as Jaeger does, set OTEL_%s_EXPORTER=none, or "
+                "OTEL_EXPORTER_OTLP_%s_ENDPOINT to one that takes them",
+                self._items,
+                self._word,
+                self._word,
+            )
 
     def _count(self, result: str, items: int) -> None:
         with self._lock:
@@ -138,7 +156,7 @@ class CountingMetricExporter(MetricExporter):
         self.inner = inner
         self._sums_are_repeated = AggregationTemporality.DELTA not in (temporality or {}).values()
         self._is_behind = False
-        self._counts = Counts(inner, "metrics")
+        self._counts = Counts(inner, "metrics", "METRICS")
 
     @property
     def exported(self) -> int:
@@ -201,7 +219,7 @@ class CountingLogExporter(LogRecordExporter):
 
     def __init__(self, inner: LogRecordExporter) -> None:
         self.inner = inner
-        self._counts = Counts(inner, "log records")
+        self._counts = Counts(inner, "log records", "LOGS")
 
     @property
     def exported(self) -> int:

@@ -27,6 +27,7 @@ from cxtrace.context import current_context
 _SCALES: Final[dict[str, tuple[float, float]]] = {
     "nps": (0, 10), "csat": (1, 5), "ces": (1, 7), "csi": (0, 100), "rating": (1, 5),
 }  # fmt: skip
+_FARTHEST: Final = 1e15
 
 
 class CustomerSignals:
@@ -194,10 +195,11 @@ class CustomerSignals:
             refuse_for("mention", "give the phase, or name the stage in the journey map")
             return self
         told = {names.MENTION_SOURCE: where, names.STAGE_PHASE: when}
-        felt = {names.EMOTION_VALENCE: number("emotion.valence", valence, -1, 1)}
-        if where is not None and self.measures.say(
-            self, "mention", names.EVENT_MENTION, {**told, **felt}
-        ):
+        felt = number("emotion.valence", valence, -1, 1)
+        if felt is not None and not self.measures.may_say(self, "emotion"):
+            felt = None
+        more = {**told, names.EMOTION_VALENCE: felt}
+        if where is not None and self.measures.say(self, "mention", names.EVENT_MENTION, more):
             self.measures.count(self, names.METRIC_MENTIONS, told)
         return self
 
@@ -215,8 +217,8 @@ def _scale(kind: str, given: tuple[float, float] | None) -> tuple[float, float]:
         return usual
     if isinstance(given, (tuple, list)) and len(given) == 2:
         low, high = given
-        if is_number(low) and is_number(high) and low < high:
-            return low, high
+        if is_number(low) and is_number(high) and -_FARTHEST <= low < high <= _FARTHEST:
+            return float(low), float(high)
     refuse_for("feedback.scale", "give the lowest and the highest score, such as (1, 5)")
     return usual
 

@@ -8,7 +8,7 @@ from cxtrace import attributes as names
 from cxtrace._friction import Watch
 from cxtrace._instruments import Cell, Instruments, Labels
 from cxtrace._lived import Lived
-from cxtrace._measures import Measures, Visit
+from cxtrace._measures import GATED, Measures, Visit
 from cxtrace._milestones import Spot
 from cxtrace.context import Journey
 
@@ -70,6 +70,8 @@ class Endings:
         if self.are_plain and visit.lived is None and outcome == "completed":
             return _NOTHING
         lived = visit.lived
+        if lived is not None and not visit.identity.linkable:
+            lived.forget(GATED)
         effort = self._effort(lived, duration)
         actions, waited = (None, 0.0) if effort is None else effort
         ending = _Ending(visit, outcome, error, duration, actions, waited)
@@ -137,7 +139,7 @@ class Endings:
     def _evaluate(self, ending: _Ending) -> "list[Evaluation]":
         visit = ending.visit
         lived = visit.lived
-        delivered = {} if lived is None else lived.delivered
+        delivered = {} if lived is None else lived.delivered.copy()
         found = []
         for promise in self.measures.expected.measured:
             if promise.id in delivered:
@@ -181,8 +183,10 @@ class Endings:
                 share(max(1 + evaluation.gap, 0.0), visit.context)
 
     def _say_promise(self, visit: Visit, evaluation: "Evaluation") -> None:
-        promise = evaluation.promise
-        told = self.measures.told(visit, {
+        promise, journey = evaluation.promise, visit.journey
+        told = {
+            **self.measures.place.tags,
+            **({} if journey is None else journey.named),
             names.PROMISE_ID: promise.id,
             names.PROMISE_RESULT: evaluation.result,
             names.PROMISE_TARGET: promise.target,
@@ -190,7 +194,9 @@ class Endings:
             names.PROMISE_UNIT: promise.unit,
             names.PROMISE_GAP: evaluation.gap,
             names.PROMISE_SOURCE: promise.source,
-        })  # fmt: skip
+        }
+        if evaluation.delivered is None:
+            del told[names.PROMISE_DELIVERED], told[names.PROMISE_GAP]
         hurts = evaluation.result == "broken"
         _events.tell(visit.span, visit.context, names.EVENT_PROMISE_EVALUATED, told, hurts=hurts)
 
@@ -222,9 +228,10 @@ class Endings:
             journey.state, outcome, self.measures.place.stage, spot, self.measures.meters
         ):
             return
+        delivered = () if visit.lived is None else visit.lived.delivered
         for promise in self.measures.expected.whole:
             seconds = _milestones.take_time(journey.state, promise)
-            if outcome == "achieved":
+            if outcome == "achieved" and promise.id not in delivered:
                 self._tell_promise(visit, _promises.evaluate(promise, _in_unit(promise, seconds)))
 
     def _judge(self, ending: _Ending, evaluations: "list[Evaluation]") -> Mapping[str, bool]:

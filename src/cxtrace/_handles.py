@@ -12,7 +12,7 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, Status, St
 
 from cxtrace import _clock, _guard, _runtime
 from cxtrace import attributes as names
-from cxtrace._closed_sets import is_one_of, refuse, refuse_for
+from cxtrace._closed_sets import is_of_somebody, is_one_of, refuse, refuse_for
 from cxtrace._company_signals import CompanySignals
 from cxtrace._customer_signals import CustomerSignals
 from cxtrace._lived import Lived
@@ -38,7 +38,7 @@ _REASON: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _COMPLETED: Final[dict[str, Any]] = {names.TOUCHPOINT_OUTCOME: "completed"}
 _ERROR: Final = Status(StatusCode.ERROR)
 _ALONE: Final = object()
-_making = threading.Lock()
+_making = threading.RLock()  # a signal handler or a finaliser may speak of a visit as well
 
 S = TypeVar("S", bound="SpanHandle")
 
@@ -106,7 +106,8 @@ class SpanHandle(Block):
         kept = allowed(values, context_keys)
         if not self._scope.identity.linkable:
             kept.pop(names.SESSION_ID, None)
-        self.span.set_attributes(kept)
+        if self.span.is_recording():
+            self.span.set_attributes(kept)
 
     def end(self, error: BaseException | None) -> None:
         """Close the block; ``error`` is what flew out of it."""
@@ -137,8 +138,13 @@ class SpanHandle(Block):
             self._error = _type_of(error)
         if self._error is None:
             return {}
-        self.span.set_status(_ERROR)
+        self._mark()
         return {names.ERROR_TYPE: self._error}
+
+    def _mark(self) -> None:
+        # The span of an attached touchpoint may have ended, and the SDK warns of late words.
+        if self.span.is_recording():
+            self.span.set_status(_ERROR)
 
 
 class InteractionHandle(SpanHandle):
@@ -215,20 +221,23 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
     def whose(self) -> Any:
         """Whose visits are watched as one: the journey's, the customer's, or this one alone.
 
-        Decided once, at the first use. Of a customer who refused, no two visits are joined.
+        Decided once, at the first use. Of a customer who refused, by then or later, no two visits
+        are joined.
         """
         if self._whose is None:
             identity, journey = self.identity, self.journey
             joined = (journey is not None and journey.id) or identity.pseudonym
             self._whose = (identity.linkable and joined) or _ALONE
-        return self if self._whose is _ALONE else self._whose
+        refused = self._whose is _ALONE or not self.identity.linkable
+        return self if refused else self._whose
 
     def facts(self) -> Lived:
         """What the customer lived through here, to be written to."""
         found = self.lived
         if found is None:
             with _making:
-                found = self.lived = self.lived or Lived()
+                made = Lived()
+                found = self.lived = self.lived or made
         return found
 
     @property
@@ -312,7 +321,7 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
             return {names.TOUCHPOINT_OUTCOME: outcome}
         last = super()._last(error)
         if not last:
-            self.span.set_status(_ERROR)
+            self._mark()
         last[names.TOUCHPOINT_OUTCOME] = outcome
         return last
 
@@ -342,7 +351,7 @@ def _type_of(error: BaseException) -> str:
 
 
 def _checked_reason(reason: object) -> str:
-    if isinstance(reason, str) and _REASON.fullmatch(reason):
+    if isinstance(reason, str) and _REASON.fullmatch(reason) and not is_of_somebody(reason):
         return reason
     refuse_for(
         "reason",
@@ -373,7 +382,7 @@ def current_touchpoint() -> TouchpointHandle:
 
 def _after_fork() -> None:
     global _making  # noqa: PLW0603
-    _making = threading.Lock()
+    _making = threading.RLock()
 
 
 with suppress(AttributeError):  # Windows has no fork

@@ -42,11 +42,11 @@ OTHER: Final = "_OTHER"
 """The value of a label that has too many, or one that might name a person."""
 
 _MOST_CELLS: Final = 2_000
+"""Of one instrument, with labels that no map names; OpenTelemetry's own limit for a metric."""
 _MOST_VALUES: Final = 50
 _NAMES_SOMEBODY: Final = re.compile(
-    r"[0-9]{4}|[0-9a-fA-F]{16}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|@|v1\.[\w-]{22}"
+    r"\d{4}|(?:\d[ ()./+-]*){7}|[0-9a-fA-F]{16}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|@|%40|v1\.[\w-]{22}"
 )
-
 
 _FREE: Final = (
     names.NUDGE_ID,
@@ -58,6 +58,21 @@ _FREE: Final = (
     names.VALUE_CURRENCY,
 )
 """Labels of signals whose values code chooses."""
+
+_CHOSEN: Final = frozenset(
+    (
+        *_FREE,
+        names.CUSTOMER_SEGMENT,
+        names.ERROR_TYPE,
+        names.INTERACTION_NAME,
+        names.JOURNEY_ROUTE,
+        names.STAGE_NAME,
+        names.TOUCHPOINT_NAME,
+        names.TRANSITION_FROM_STAGE,
+        names.TRANSITION_TO_STAGE,
+    )
+)
+"""Labels of anything whose values code chooses, where the map does not."""
 
 
 class Spec(NamedTuple):
@@ -164,6 +179,7 @@ class Instruments:
         self.opt_in = opt_in
         self._bind = bind
         self._cells: dict[tuple[str, ...], Cell] = {}
+        self._chosen: dict[str, int] = {}
         self._values: dict[str, set[str]] = {}
         self._told_active: dict[str, int] = {}
         self._planned = {} if journey_map is None else _planned(journey_map)
@@ -177,16 +193,25 @@ class Instruments:
             )
 
     def cell(self, name: str, labels: Labels) -> Cell:
-        """The cell of an instrument and its labels, made once for each."""
+        """The cell of an instrument and its labels, made once for each.
+
+        Past the limit, what no map names is ``_OTHER``: each cell stays in the SDK for ever.
+        """
         key = (name, *labels, *labels.values())
         cell = self._cells.get(key)
         if cell is None:
-            cell = self._bind(self._made[name], labels)
-            if len(self._cells) < _MOST_CELLS:
-                self._cells[key] = cell
-            else:
-                _guard.count("metrics.cells_past_limit")
+            folded = {label: self._folded(label, value) for label, value in labels.items()}
+            if folded != labels:
+                made = self._chosen.get(name, 0)
+                if made >= _MOST_CELLS:
+                    _guard.count("metrics.cells_past_limit")
+                    return self.cell(name, folded)
+                self._chosen[name] = made + 1
+            cell = self._cells[key] = self._bind(self._made[name], labels)
         return cell
+
+    def _folded(self, label: str, value: Any) -> Any:
+        return OTHER if label in _CHOSEN and value not in self._planned.get(label, ()) else value
 
     def fit(self, label: str, value: Any) -> Any:
         """A value of a signal as a label: of closed sets and the map as it is, else ``free``."""
@@ -219,6 +244,9 @@ def _planned(journey_map: "JourneyMap") -> Mapping[str, frozenset[str]]:
     """What the map names needs no room among the values that code chooses."""
     functions, stages = frozenset(journey_map.functions), frozenset(journey_map.stages)
     routes = (route for journey in journey_map.journeys.values() for route in journey.routes)
+    interactions = (
+        name for point in journey_map.touchpoints.values() for name in point.interactions
+    )
     return {
         names.TOUCHPOINT_NAME: frozenset(journey_map.touchpoints),
         names.STAGE_NAME: stages,
@@ -229,6 +257,7 @@ def _planned(journey_map: "JourneyMap") -> Mapping[str, frozenset[str]]:
         names.HANDOFF_TO_FUNCTION: functions,
         names.JOURNEY_NAME: frozenset(journey_map.journeys),
         names.JOURNEY_ROUTE: frozenset(routes),
+        names.INTERACTION_NAME: frozenset(interactions),
     }
 
 

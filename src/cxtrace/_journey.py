@@ -120,6 +120,8 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         context = get_current()
         cx = cx_of(context) or outermost(context)
         entered = self._journey(cx.journey)
+        if entered.state is not None and (cx.identity.pseudonym or not cx.identity.linkable):
+            entered.state.refused = not cx.identity.linkable
         block = JourneyHandle(context, entered)
         inner = CXContext(cx.scope, entered, cx.place, cx.interaction, block, cx.handle)
         return with_cx(context, inner)
@@ -193,6 +195,7 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
         context = get_current()
         cx = cx_of(context) or outermost(context)
         found = _identity(self._id, self._kind, self._segment, self._consent, cx.identity)
+        _remember_consent(cx.journey, found)
         scope = RequestScope(found, cx.scope, settled=True)
         block = CustomerHandle(context, found.pseudonym)
         inner = CXContext(scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
@@ -232,6 +235,7 @@ def identify(
             _guard.count("identify.outside_of_request")
             cx = outermost(context)
         found = _identity(id, kind, segment, consent, cx.identity)
+        _remember_consent(cx.journey, found)
         cx.scope.identify(found, _runtime.current.tracing.forget)
     except Exception as error:  # noqa: BLE001
         _guard.swallow("identify", error)
@@ -256,6 +260,12 @@ def _end(journey: Journey, outcome: JourneyOutcome) -> None:
     spot = _milestones.Spot(journey, identity, get_current_span(context), context)
     meters = _runtime.current.instruments()
     _milestones.end(journey.state, outcome, journey.state.stage, spot, meters)
+
+
+def _remember_consent(journey: Journey | None, identity: Identity) -> None:
+    """What the customer says of consent counts for the journey, also where the block has ended."""
+    if journey is not None and journey.state is not None:
+        journey.state.refused = not identity.linkable
 
 
 def _known(name: str, journey_id: str, route: str | None) -> Journey:

@@ -21,6 +21,12 @@ MAX_JOURNEYS: Final = 10_000
 _MOST_TOLD: Final = 4
 """Open promises that one clock tells of."""
 
+_MOST_LEARNT: Final = 100
+"""Open promises of one journey that are taken over from callers."""
+
+HANDOFF: Final = "--"
+"""Stands for the hand-off among what is spent."""
+
 # No character of these needs to be escaped in a header.
 _MOMENT: Final = r"[0-9]{1,14}"
 _OPEN: Final = rf"([a-z0-9_.]{{1,64}})(?:--([a-z0-9_.]{{1,64}}))?-({_MOMENT})"
@@ -40,13 +46,16 @@ class JourneyState:
         promises: Since when a promise runs that spans several touchpoints, by its id.
         handoff: From which function to which the customer is handed over, and since when.
         complained: Since when a complaint is open.
+        refused: Whether the customer refused who was named last on the way.
+        spent: Since when what is measured by now had run, promises by their id. Callers go on
+            telling of it, for they cannot know.
         trails: How far the customer has come, by route; by the order of stages where it is None.
         ended: Whether the journey's end was told.
     """
 
     __slots__ = (
-        "begins_here", "complained", "ended", "handoff", "is_ours", "promises", "stage", "started",
-        "trails",
+        "begins_here", "complained", "ended", "handoff", "is_ours", "promises", "refused", "spent",
+        "stage", "started", "trails",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -59,6 +68,12 @@ class JourneyState:
         self.complained: float | None = None
         self.trails: dict[str | None, Trail] = {}
         self.ended = False
+        self.refused = False
+        self.spent: dict[str, float] = {}
+
+    def spend(self, what: str, since: float) -> None:
+        """What has run since then is measured, and measured once."""
+        self.spent[what] = since
 
     def turns_back(self, route: str | None, step: int) -> bool:
         """Whether the customer goes back by coming to this step of the route."""
@@ -88,11 +103,14 @@ class JourneyState:
         started, _, told = clock.partition("~")
         if started:
             self.started = min(_read(started), self.started or _read(started))
-        for name, taker, since in _ONE_OPEN.findall(told):
+        for name, taker, moment in _ONE_OPEN.findall(told):
+            since = _read(moment)
+            if since <= self.spent.get(HANDOFF if taker else name, -1.0):
+                continue
             if taker:
-                self.handoff = (name, taker, _read(since))
-            else:
-                self.promises.setdefault(name, _read(since))
+                self.handoff = (name, taker, since)
+            elif len(self.promises) < _MOST_LEARNT:
+                self.promises.setdefault(name, since)
 
 
 def _written(seconds: float) -> str:
@@ -108,7 +126,8 @@ class JourneyMemory:
 
     def __init__(self, most: int = MAX_JOURNEYS) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        # Reentrant, for a signal handler or a finaliser may open a journey while we look.
+        self._lock = threading.RLock()
         self._states: OrderedDict[tuple[str, str], JourneyState] = OrderedDict()
 
     def state_of(self, name: str, journey_id: str) -> JourneyState:

@@ -1,7 +1,7 @@
 """What the customer lived through in one visit of a touchpoint, as far as the code has told."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MAX_REMEMBERED: Final = 1_000
@@ -29,7 +29,8 @@ class Lived:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, for a signal handler or a finaliser may speak of the visit while we do.
+        self._lock = threading.RLock()
         self._seen: set[str] = set()
         self.actions = 0
         self.retries = 0
@@ -61,6 +62,13 @@ class Lived:
         with self._lock:
             self.frictions += 1
             self.rejected += friction == "validation_rejected"
+
+    def forget(self, kinds: Iterable[str]) -> None:
+        """Let go of what signals of these kinds have said, for the customer has refused since."""
+        prefixes = tuple(f"{kind}." for kind in kinds)
+        with self._lock:
+            self.said = {k: v for k, v in self.said.items() if not k.startswith(prefixes)}
+            self.measured = {k: v for k, v in self.measured.items() if not k.startswith(prefixes)}
 
     def say(self, facts: Mapping[str, Any]) -> None:
         """A signal was given; the values join those that the visit has of the same fact."""

@@ -4,6 +4,8 @@ What the map and the registry say about a touchpoint is resolved when it is firs
 measures what is known only when the visit is over.
 """
 
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from opentelemetry.context import Context
@@ -16,15 +18,17 @@ from cxtrace._friction import Watch, watch_of
 from cxtrace._instruments import Instruments, Labels
 from cxtrace._lived import Lived
 from cxtrace._milestones import Spot
-from cxtrace.context import Identity, Journey, Place
+from cxtrace.context import Identity, Journey, Place, current_context
 
 if TYPE_CHECKING:
     from cxtrace._model import FrictionRule
     from cxtrace.attributes import FrictionSeverity, FrictionSource, FrictionType
 
 _HURTS: Final = ("high", "blocking")
-_GATED: Final = ("emotion", "value", "feedback", "forecast")
+GATED: Final = ("emotion", "value", "feedback", "forecast")
 """Kinds of signals that a refused consent forbids."""
+
+_within_hook = threading.local()
 
 
 class Friction(NamedTuple):
@@ -118,7 +122,7 @@ class Measures:
             waited = _milestones.arrive(state, self.place, spot, self.meters, self.expected.version)
             if waited is not None:
                 visit.facts().measured["handoff.duration"] = waited
-        if self._backtrack is not None:
+        if self._backtrack is not None and visit.identity.linkable:
             step = self.expected.step(journey)
             if step is not None and state.turns_back(journey.route, step):
                 self.found(visit, self._backtrack)
@@ -129,7 +133,9 @@ class Measures:
         if self.meters is not None:
             labels = self.labels(visit, segmented=False)
             if self._by_interaction:
-                labels[names.INTERACTION_NAME] = self.meters.free("interaction", interaction)
+                labels[names.INTERACTION_NAME] = self.meters.free(
+                    names.INTERACTION_NAME, interaction
+                )
             self.meters.cell(names.METRIC_TOUCHPOINT_INTERACTIONS, labels)(1, visit.context)
         if self.watch is not None:
             for rule in self.watch.act(visit.whose, interaction, _clock.steady()):
@@ -170,10 +176,16 @@ class Measures:
             self.meters.cell(names.METRIC_TOUCHPOINT_FRICTIONS, labels)(1, visit.context)
         if self._on_friction is not None:
             place = (self.place.touchpoint, self.place.stage, self.place.owner)
-            try:
-                self._on_friction(Friction(*place, kind, severity, source, detector))
-            except Exception as error:  # noqa: BLE001
-                _guard.swallow("on_friction", error)
+            _call(self._on_friction, Friction(*place, kind, severity, source, detector))
+
+    def may_say(self, visit: Visit, kind: str) -> bool:
+        """Whether signals of a kind are on, and consent allows them at the visit and here."""
+        if kind in self.off:
+            return False
+        if kind in GATED and not (visit.identity.linkable and _is_linkable_here()):
+            _guard.count(f"consent.suppressed.{kind}")
+            return False
+        return True
 
     def say(
         self, visit: Visit, kind: str, event: str, more: dict[str, Any], *, hurts: bool = False
@@ -187,10 +199,7 @@ class Measures:
             more: Its attributes beside those of the place; None is left out.
             hurts: Whether it is a warning.
         """
-        if kind in self.off:
-            return False
-        if kind in _GATED and not visit.identity.linkable:
-            _guard.count(f"consent.suppressed.{kind}")
+        if not self.may_say(visit, kind):
             return False
         told = {key: value for key, value in more.items() if value is not None}
         if kind != "mention":
@@ -238,6 +247,26 @@ class Measures:
         if segment is not None and self.meters is not None:
             found[names.CUSTOMER_SEGMENT] = self.meters.free(names.CUSTOMER_SEGMENT, segment)
         return found
+
+
+def _call(hook: Callable[[Friction], object], friction: Friction) -> None:
+    # A hook that hinders somebody itself would be told of that for ever.
+    if getattr(_within_hook, "is_so", False):
+        _guard.count("on_friction.within_itself")
+        return
+    _within_hook.is_so = True
+    try:
+        hook(friction)
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("on_friction", error)
+    finally:
+        _within_hook.is_so = False
+
+
+def _is_linkable_here() -> bool:
+    """Whether the customer of this block, who may be named within the visit, has not refused."""
+    cx = current_context()
+    return cx is None or cx.identity.linkable
 
 
 def _labels_of(place: Place, meters: Instruments | None) -> Labels:

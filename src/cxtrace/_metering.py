@@ -7,6 +7,7 @@ made. A provider, a reader or a setting that is not understood gets every value 
 
 # ruff: noqa: SLF001  the SDK has no public way to bind an instrument to its labels
 
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -24,6 +25,7 @@ _ONE_PER_BUCKET: Final = {"_ExplicitBucketHistogramAggregation", "_SumAggregatio
 _EXEMPLAR_EVERY: Final = 50_000_000
 """Nanoseconds until a bucket is offered an exemplar again."""
 
+_LOCK: Final = type(threading.Lock())
 _CONSUMER: Final = "SynchronousMeasurementConsumer"
 
 
@@ -94,8 +96,10 @@ class _SDKCell:
         storages, forks = self._consumer._reader_storages, _runtime.forks
         found = []
         for storage in storages.values():
-            # Nothing is there yet if the SDK did not take the value: its meter may be disabled.
-            for match in storage._instrument_view_instrument_matches.get(self._instrument, ()):
+            matches = storage._instrument_view_instrument_matches.get(self._instrument)
+            if not matches:
+                return  # did not take the value: the meter is disabled, or the reader came after it
+            for match in matches:
                 aggregation = _aggregation(match, self._labels)
                 if aggregation is None:
                     return
@@ -104,10 +108,22 @@ class _SDKCell:
             return
         kinds = {type(each).__name__ for each in found}
         self._is_sparing = self._follows_trace and kinds <= _ONE_PER_BUCKET
-        self._boundaries = getattr(found[0], "_boundaries", ())
-        self._offered = [0] * (len(self._boundaries) + 1)
+        boundaries = getattr(found[0], "_boundaries", ())
+        self._offered = [0] * (len(boundaries) + 1)
+        self._boundaries = boundaries
+        for each in found:
+            _make_reentrant(each)
+            _make_reentrant(getattr(each, "_reservoir", None))
         self._aggregates = tuple(each.aggregate for each in found)
         self._storages, self._forks = storages, forks
+
+
+def _make_reentrant(part: Any) -> None:
+    """Let a signal handler or a finaliser, which interrupts us while we count, count as well."""
+    lock = getattr(part, "_lock", None)
+    if type(lock) is _LOCK:
+        with lock:
+            part._lock = threading.RLock()
 
 
 def _is_sampled(context: Context) -> bool:

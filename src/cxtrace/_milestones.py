@@ -9,7 +9,7 @@ from opentelemetry.trace import Span
 from cxtrace import _clock, _events
 from cxtrace import attributes as names
 from cxtrace._instruments import Instruments
-from cxtrace._journeys import JourneyState
+from cxtrace._journeys import HANDOFF, JourneyState
 from cxtrace.context import Identity, Journey, Place
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ class Spot(NamedTuple):
 
     def ids(self) -> dict[str, Any]:
         """Name and, as consent allows, id of the journey."""
-        return dict(self.journey.linked if self.identity.linkable else self.journey.named)
+        journey = self.journey
+        refused = journey.state is not None and journey.state.refused
+        return dict(journey.linked if self.identity.linkable and not refused else journey.named)
 
 
 def arrive(
@@ -54,6 +56,7 @@ def arrive(
         return None
     giver, taker, since = handoff
     state.handoff = None
+    state.spend(HANDOFF, since)
     seconds = max(_clock.wall() - since, 0.0)
     waited(meters, spot, giver, taker, seconds)
     return seconds
@@ -105,6 +108,8 @@ def take_time(state: JourneyState, promise: "Promise") -> float | None:
     """Seconds that a promise has run, which are then spent; None if its beginning is not known."""
     runs = promise.begins is not None
     began = state.promises.pop(promise.id, None) if runs else state.started
+    if runs and began is not None:
+        state.spend(promise.id, began)
     return None if began is None else max(_clock.wall() - began, 0.0)
 
 

@@ -217,7 +217,7 @@ class _Emitted(LogRecordProcessor):
 
     def __init__(self) -> None:
         self.count = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Count."""
@@ -227,7 +227,7 @@ class _Emitted(LogRecordProcessor):
     def after_fork(self) -> None:
         """Count from zero."""
         self.count = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def shutdown(self) -> None:
         """Nothing to do."""

@@ -9,8 +9,11 @@ That method is wrapped when members of ours are about to go out, if the client i
 Nothing is imported for it, and where nothing of ours goes out, nothing is changed.
 """
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from types import FunctionType
 from typing import Any, Final, NamedTuple
@@ -104,6 +107,7 @@ class _Place(NamedTuple):
     wrapper: Any = None
 
 
+_wrapping = threading.RLock()
 _places: dict[type, tuple[_Place, ...]] = {}
 """By the type of the headers: which wrappers have to stand."""
 
@@ -170,8 +174,9 @@ def _watch(client: _Client, module: Any) -> _Place:
     owner = getattr(module, client.owner)
     # Others may wrap ours, or put back what they found before us. A mock has every attribute that
     # it is asked for, but not in its dictionary.
-    if _MARK not in getattr(owner, client.method).__dict__:
-        _wrap(owner, client)
+    with _wrapping:
+        if _MARK not in getattr(owner, client.method).__dict__:
+            _wrap(owner, client)
     namespace = vars(owner)
     return _Place(client.module, module, namespace, client.method, namespace.get(client.method))
 
@@ -232,3 +237,12 @@ def _take_out(headers: Any) -> None:
 
 def _text(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _after_fork() -> None:
+    global _wrapping  # noqa: PLW0603
+    _wrapping = threading.RLock()
+
+
+with suppress(AttributeError):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)

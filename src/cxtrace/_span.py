@@ -74,7 +74,8 @@ class LeanSpan(ReadableSpan, Span):
         self._events: Any = ()
         self._dropped = 0
         self._status = _UNSET
-        self._lock = threading.Lock()
+        # Reentrant, for a signal handler or a finaliser may write to the span while we do.
+        self._lock = threading.RLock()
         self._end_time: int | None = None
         self._resource = maker.tracer.resource
         self._instrumentation_scope = maker.scope
@@ -151,6 +152,7 @@ class LeanSpan(ReadableSpan, Span):
             if self._end_time is None:
                 for key in keys:
                     self._attributes.pop(key, None)
+                forget_in_events(self._events, keys)
 
     def _put(self, key: str, value: Any) -> None:
         present = self._attributes
@@ -188,8 +190,12 @@ class LeanSpan(ReadableSpan, Span):
         with self._lock:
             if self._end_time is None:
                 if type(self._events) is tuple:
-                    self._events = BoundedList(self._maker.limits.max_events)
+                    self._events = self._under_our_lock(BoundedList(self._maker.limits.max_events))
                 self._events.append(event)
+
+    def _under_our_lock(self, kept: Any) -> Any:
+        kept._lock = self._lock  # noqa: SLF001  its own cannot be entered twice in one thread
+        return kept
 
     def add_link(self, context: SpanContext, attributes: OTelAttributes = None) -> None:
         """Add a link, as on any span."""
@@ -201,7 +207,7 @@ class LeanSpan(ReadableSpan, Span):
             if self._end_time is None:
                 if not isinstance(self._links, BoundedList):
                     self._links = BoundedList.from_seq(limits.max_links, self._links)
-                self._links.append(link)
+                self._under_our_lock(self._links).append(link)
 
     def update_name(self, name: str) -> None:
         """Rename the span."""
@@ -276,8 +282,22 @@ def forget(span: Span, keys: tuple[str, ...]) -> None:
         with present._lock:  # noqa: SLF001  the SDK has no way to delete an attribute
             for key in keys:
                 present._dict.pop(key, None)  # noqa: SLF001
+        forget_in_events(getattr(span, "_events", None), keys)
     else:
         blank(span, keys)
+
+
+def forget_in_events(events: Any, keys: tuple[str, ...]) -> None:
+    """Take attributes from events that a span has already."""
+    if not hasattr(events, "_dq"):
+        return
+    with events._lock:  # noqa: SLF001  the SDK has no way to change an event
+        for at, event in enumerate(list(events._dq)):  # noqa: SLF001
+            found = event.attributes or {}
+            if any(key in found for key in keys):
+                # A new one: a log record on its way has the same attributes.
+                kept = {key: value for key, value in found.items() if key not in keys}
+                events._dq[at] = Event(event.name, kept, event.timestamp)  # noqa: SLF001
 
 
 def bounded(attributes: OTelAttributes, most: int | None, limits: SpanLimits) -> BoundedAttributes:

@@ -139,7 +139,8 @@ class AttachedTouchpoint(TouchpointHandle):
 
     def _finish_span(self, last: dict[str, Any]) -> None:
         self._scope.release_touchpoint(self.span.get_span_context().span_id)
-        self.span.set_attributes(last)
+        if self.span.is_recording():
+            self.span.set_attributes(last)
 
 
 def outermost(context: Context) -> CXContext:

@@ -156,7 +156,7 @@ def printable(value: object) -> str:
     Escape sequences, line breaks and characters that turn the reading direction are written out
     (``\x1b``), because span content may come from whoever called the service.
     """
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{round(value, 3):.9g}" if isinstance(value, float) else str(value)
     if text.isprintable():
         return text
     return "".join(

@@ -27,7 +27,7 @@ class StampProcessor(SpanProcessor):
 
     def _begin(self) -> None:
         self._ended = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser or a signal handler may end a span too
         self._watched: dict[int, RequestScope] = {}
 
     @property

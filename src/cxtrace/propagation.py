@@ -96,7 +96,9 @@ def _extract(values: Iterable[str] | None, context: Context) -> Context:
     if members is None and runtime.public_endpoint:
         context = _broken_off(context, scope)
     members = members or {}
-    clock = _baggage.clock_of(header or {})
+    # Without a signature there is nothing to be told by, however much the sender is trusted.
+    signed = header is not None and runtime.trust_inbound == "signed"
+    clock = _baggage.clock_of(header or {}) if signed else ""
     return with_cx(context, CXContext(scope, _journey_of(members, clock), _place_of(members)))
 
 
@@ -193,20 +195,26 @@ def _inject(carrier: Any, context: Context, setter: Setter[Any]) -> None:
     if ours is not None and _redirects.are_safe_in(carrier) and _fits(parts, ours):
         parts.append(ours)
     if isinstance(carrier, list):  # to which setters append, while readers take the first
-        carrier[:] = [pair for pair in carrier if pair[0] != HEADER]
+        carrier[:] = [pair for pair in carrier if not _is_header(pair[0])]
+    elif type(carrier) is dict:
+        for key in [key for key in carrier if _is_header(key)]:
+            del carrier[key]
     if parts:
         setter.set(carrier, HEADER, ",".join(parts))
     elif header is not None and isinstance(carrier, MutableMapping):
-        del carrier[HEADER]
+        carrier.pop(HEADER, None)
 
 
 def _existing(carrier: Any, context: Context) -> str | None:
     """What another propagator has written before us, or a redirect has carried along."""
     found: Any = None
-    if isinstance(carrier, Mapping):
+    if type(carrier) is dict:  # which takes ``Baggage`` for another key
+        lines = [value for key, value in carrier.items() if _is_header(key)]
+        found = ",".join(lines) if len(lines) > 1 else next(iter(lines), None)
+    elif isinstance(carrier, Mapping):
         found = carrier.get(HEADER)
     elif isinstance(carrier, list):
-        found = next((value for key, value in carrier if key == HEADER), None)
+        found = next((value for key, value in carrier if _is_header(key)), None)
     if isinstance(found, bytes):
         return found.decode("utf-8", "replace")
     if found is None or isinstance(found, str):
@@ -215,6 +223,11 @@ def _existing(carrier: Any, context: Context) -> str | None:
     written: dict[str, str] = {}
     W3CBaggagePropagator().inject(written, context)
     return written.get(HEADER, "")
+
+
+def _is_header(key: object) -> bool:
+    """Whether a key of a carrier is the header's, in capitals or not."""
+    return isinstance(key, str) and len(key) == len(HEADER) and key.lower() == HEADER
 
 
 def _fits(others: list[str], ours: str) -> bool:
@@ -247,7 +260,14 @@ def _outbound(context: Context) -> str | None:
         return None
     found = {names.CONSENT_STATE: cx.identity.consent, **cx.tags()}
     members = {key: found[key] for key in allowed if key in found}
-    return _baggage.signed(members, _runtime.key(), time.time(), _clock_of(cx, members))
+    now, clock = time.time(), _clock_of(cx, members)
+    told = _baggage.signed(members, _runtime.key(), now, clock)
+    if not clock or len(told) <= _baggage.MAX_BYTES:
+        return told
+    told = _baggage.signed(members, _runtime.key(), now)
+    if len(told) <= _baggage.MAX_BYTES:
+        _guard.count("baggage.no_room_for_clock")
+    return told
 
 
 def _clock_of(cx: CXContext, members: Mapping[str, str]) -> str:

@@ -159,5 +159,6 @@ def test_the_summary_is_read_back_from_jaeger(
     """What the demo prints is what Jaeger has, and no file of spans was written."""
     assert summary["spans"] == sum(len(spans(traces)) for traces in journeys.values())
     assert summary["file"] is None
+    assert summary["refused"] == ["metrics", "logs"]
     assert all(check["passed"] for check in summary["checks"])
     assert not (Path(summary["logs"]) / "spans.jsonl").exists()

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from cxtrace.cli._demo.asking import refused_by
 from cxtrace.cli._demo.checks import check_spans, check_walks
 from cxtrace.cli._demo.facts import START_JAEGER, DemoError, Found
 from cxtrace.cli._demo.reading import jaeger_ui, read_file, read_jaeger
 from cxtrace.cli._demo.report import report
 from cxtrace.cli._demo.services import PROGRAMS, Services, interruptions
-from cxtrace.cli._demo.shop import Shop, environment_for, find_shop
+from cxtrace.cli._demo.shop import Shop, environment_for, find_shop, protocol_of
 from cxtrace.cli._demo.summary import summary
 from cxtrace.cli._demo.walking import let_customers_in
 from cxtrace.journey_map import JourneyMap
@@ -150,7 +151,9 @@ def _demonstrate(arguments: argparse.Namespace, shop: Shop) -> Found:
     for old in (folder / FILE, *(folder / f"{name}.log" for name in PROGRAMS)):
         old.unlink(missing_ok=True)
     key = os.environ.get("CXTRACE_KEY") or secrets.token_urlsafe(32)
-    environment = environment_for(arguments, shop, file, key)
+    otlp = arguments.otlp
+    refused = refused_by(otlp, protocol_of(arguments)) if otlp else []
+    environment = environment_for(arguments, shop, file, key, refused)
     with tempfile.TemporaryDirectory(prefix="cxtrace-demo-") as work:
         walks = let_customers_in(Services(shop.package, environment, folder, Path(work)), began)
     journey_map = JourneyMap.load(shop.journey_map)
@@ -160,4 +163,4 @@ def _demonstrate(arguments: argparse.Namespace, shop: Shop) -> Found:
     if spans is not None:
         checks += check_spans(walks, spans, raw, HmacPseudonymiser(Key(key.encode())))
     seconds = time.monotonic() - began
-    return Found(journey_map, walks, spans, checks, seconds, folder, file, arguments.otlp, ui)
+    return Found(journey_map, walks, spans, checks, seconds, folder, file, otlp, ui, refused)

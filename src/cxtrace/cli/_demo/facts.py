@@ -59,6 +59,8 @@ class Found:
     file: Path | None
     otlp: str | None
     jaeger_ui: str | None
+    refused: Sequence[str] = ()
+    """Which of metrics and logs the endpoint does not take, so that they were not sent."""
 
 
 def of_journey(spans: Iterable[RecordedSpan], walk: Walk) -> list[RecordedSpan]:

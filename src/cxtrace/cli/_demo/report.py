@@ -238,6 +238,8 @@ def _where(found: Found, on: _drawing.Paper) -> Iterator[str]:
         yield "         cxtrace demo --otlp http://localhost:4317"
     else:
         yield f"{on.paint('sent to', 'bold')}  {found.otlp}"
+        if found.refused:
+            yield f"         without {' and '.join(found.refused)}, which are not taken there"
         if found.spans is None:
             yield f"         Jaeger does not answer at {found.jaeger_ui}: nothing was looked at"
         longest = _longest(found.walks, found.spans or ())

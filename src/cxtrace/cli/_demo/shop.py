@@ -4,6 +4,7 @@ import argparse
 import os
 import secrets
 import socket
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -38,7 +39,11 @@ def find_shop() -> Shop | None:
 
 
 def environment_for(
-    arguments: argparse.Namespace, shop: Shop, file: Path | None, key: str
+    arguments: argparse.Namespace,
+    shop: Shop,
+    file: Path | None,
+    key: str,
+    refused: Collection[str] = (),
 ) -> dict[str, str]:
     """What the services see: of the settings for telemetry only those of the demo."""
     kept = {name: value for name, value in os.environ.items() if _is_kept(name)}
@@ -59,12 +64,16 @@ def environment_for(
         paths = (str(shop.search_path), os.environ.get("PYTHONPATH"))
         own["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if arguments.otlp:
-        over_http = urlsplit(arguments.otlp).port == 4318
         own["OTEL_EXPORTER_OTLP_ENDPOINT"] = arguments.otlp
-        own["OTEL_EXPORTER_OTLP_PROTOCOL"] = arguments.protocol or (
-            "http/protobuf" if over_http else "grpc"
-        )
+        own["OTEL_EXPORTER_OTLP_PROTOCOL"] = protocol_of(arguments)
+    own.update({f"OTEL_{kind.upper()}_EXPORTER": "none" for kind in refused})
     return {**kept, **own}
+
+
+def protocol_of(arguments: argparse.Namespace) -> str:
+    """What is spoken to the endpoint."""
+    over_http = urlsplit(arguments.otlp).port == 4318
+    return arguments.protocol or ("http/protobuf" if over_http else "grpc")
 
 
 def _is_kept(variable: str) -> bool:

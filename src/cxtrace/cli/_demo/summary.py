@@ -22,6 +22,7 @@ def summary(found: Found) -> dict[str, Any]:
         "logs": str(found.folder),
         "file": found.file and str(found.file),
         "otlp": found.otlp,
+        "refused": list(found.refused),
         "spans": None if found.spans is None else len(found.spans),
         "journeys": [
             {
