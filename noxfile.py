@@ -21,8 +21,11 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 EXTRAS = "demo,structlog"
 ELSEWHERE = ["backends", "test_docs.py", "test_typing.py"]
 """Tests that have a session of their own."""
-WHOLE_PROGRAMS = ["test_benchmarks.py", "test_demo.py", "test_examples.py"]
-"""Tests that start whole programs and take long: on the newest Python only."""
+ONCE = [
+    *("test_benchmarks.py", "test_demo.py", "test_examples.py", "test_pytest_plugin.py"),
+    *("test_live_check.py", "test_semconv.py"),
+]
+"""Tests that start whole programs, or that hold files against each other: on the newest Python."""
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -102,7 +105,7 @@ def tests(session: nox.Session) -> None:
     """Run the plain suite against the wheel, with src/ on nobody's path."""
     wheel_and(session, *group("test"))
     if session.python != MEASURED:
-        plain_suite(session, "python", but=ELSEWHERE + WHOLE_PROGRAMS)
+        plain_suite(session, "python", but=ELSEWHERE + ONCE)
         return
     shutil.rmtree(MEASUREMENTS, ignore_errors=True)
     MEASUREMENTS.mkdir(parents=True)
@@ -114,7 +117,7 @@ def lowest(session: nox.Session) -> None:
     """Run the plain suite with the lowest version of everything that cxtrace depends on."""
     pins = [dependency.replace(">=", "==") for dependency in PROJECT["project"]["dependencies"]]
     wheel_and(session, *pins, *group("test"))
-    plain_suite(session, "python", but=ELSEWHERE + WHOLE_PROGRAMS)
+    plain_suite(session, "python", but=ELSEWHERE + ONCE)
 
 
 @nox.session(requires=[f"tests-{MEASURED}"])

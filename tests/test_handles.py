@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.trace import INVALID_SPAN, StatusCode
 
 import cxtrace
-from cxtrace import current_touchpoint, interaction, touchpoint
+from cxtrace import _handles, current_touchpoint, interaction, touchpoint
 from cxtrace._handles import NO_INTERACTION, NO_TOUCHPOINT
 from cxtrace.journey_map import JourneyMap
 
@@ -423,3 +423,12 @@ def test_customer_who_has_gone_is_no_failure(cx):
 
     assert cx.outcome("chat") == "abandoned"
     assert cx.span("chat").status.status_code is StatusCode.UNSET
+
+
+def test_a_forked_child_has_a_lock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may have held the lock at the moment of the fork."""
+    monkeypatch.setattr(_handles, "_making", before := threading.RLock())
+
+    _handles._after_fork()
+
+    assert _handles._making is not before

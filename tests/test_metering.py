@@ -1,6 +1,7 @@
 """Cells that go straight to the SDK's aggregations count what the public calls count."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from cxtrace import _clock, _instruments, _metering, _runtime
+from cxtrace import _clock, _guard, _instruments, _metering, _runtime
 from cxtrace.context import with_span
 
 LABELS = (
@@ -202,20 +203,48 @@ def test_overflow_stays_the_public_way() -> None:
     assert sum(kept[0] for _, kept, _ in told(reader)[0][2]) == 2_003
 
 
-def test_a_disabled_meter_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_meter_takes_nothing() -> None:
     """A meter that is switched off while the service runs is off for cells too."""
     reader = InMemoryMetricReader()
-    counter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test").create_counter("c")
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test")
+    counter: Any = meter.create_counter("c")
     if not hasattr(counter, "_is_enabled"):
         pytest.skip("this OpenTelemetry cannot switch a meter off")
     cell = _metering.bind(counter, LABELS[0])
     cell(1, Context())
     cell(1, Context())
-    monkeypatch.setattr(type(counter), "_is_enabled", lambda self: False)
-    cell = _metering.bind(counter, LABELS[0])
-    cell(1, Context())
+    counter._meter_config = SimpleNamespace(is_enabled=False)
+    for each in (cell, _metering.bind(counter, LABELS[0])):
+        each(1, Context())
 
     assert told(reader)[0][2][0][1][0] == 2
+
+
+def test_a_cell_whose_sum_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the SDK has put a value cannot be told: all later ones go the public way as well."""
+    reader = InMemoryMetricReader()
+    counter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test").create_counter("c")
+    monkeypatch.setattr(_metering, "_aggregation", lambda match, labels: None)
+    cell = _metering.bind(counter, LABELS[0])
+    for _ in range(3):
+        cell(2, Context())
+
+    assert told(reader)[0][2][0][1][0] == 6
+
+
+def test_a_provider_without_readers() -> None:
+    """Where nobody reads, values go nowhere, and nothing fails."""
+    counter = MeterProvider([], shutdown_on_exit=False).get_meter("test").create_counter("c")
+    cell = _metering.bind(counter, LABELS[0])
+    for _ in range(2):
+        cell(2, Context())
+
+    assert _guard.counts() == {}
+
+
+def test_sums_that_are_made_anew_are_not_kept() -> None:
+    """A sum that the SDK drops with each collection is looked for with each value."""
+    assert _metering._aggregation(SimpleNamespace(_reset_on_collect=True), LABELS[0]) is None
 
 
 def test_a_reader_that_comes_between() -> None:

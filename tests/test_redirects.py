@@ -667,3 +667,12 @@ def test_threads_wrap_a_client_once() -> None:
             assert seam(place) is own
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_forked_child_has_a_lock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may have wrapped a client at the moment of the fork."""
+    monkeypatch.setattr(_redirects, "_wrapping", before := threading.RLock())
+
+    _redirects._after_fork()
+
+    assert _redirects._wrapping is not before

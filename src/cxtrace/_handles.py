@@ -289,10 +289,8 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         return {**super()._all(), **self._scope.identity.details}
 
     def _finish(self, error: BaseException | None) -> None:
-        last = self._last(error)
-        if self.endings is not None:
-            last = self._measured(self.endings, last)
-        self._finish_span(last)
+        last, endings = self._last(error), self.endings
+        self._finish_span(last if endings is None else self._measured(endings, last))
 
     def _finish_span(self, last: dict[str, Any]) -> None:
         span = self.span

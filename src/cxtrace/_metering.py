@@ -120,7 +120,7 @@ class _SDKCell:
 
 def _make_reentrant(part: Any) -> None:
     """Let a signal handler or a finaliser, which interrupts us while we count, count as well."""
-    lock = getattr(part, "_lock", None)
+    lock: Any = getattr(part, "_lock", None)
     if type(lock) is _LOCK:
         with lock:
             part._lock = threading.RLock()
