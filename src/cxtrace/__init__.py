@@ -9,24 +9,24 @@ from cxtrace._journey import CustomerHandle, JourneyHandle, customer, identify, 
 from cxtrace._touchpoint import interaction, touchpoint
 from cxtrace.context import CXContext, current_context
 from cxtrace.exceptions import ConfigurationError, CXTraceError, MapError
-from cxtrace.signals import (
-    complaint,
-    deliver,
-    emotion,
-    feedback,
-    forecast,
-    friction,
-    handoff,
-    mention,
-    nudge,
-    value,
-)
 
 if TYPE_CHECKING:
     from cxtrace._config import configure, flush, shutdown
     from cxtrace._threads import ContextThreadPoolExecutor, wrap
     from cxtrace.diagnostics import Report, report
     from cxtrace.journey_map import JourneyMap
+    from cxtrace.signals import (
+        complaint,
+        deliver,
+        emotion,
+        feedback,
+        forecast,
+        friction,
+        handoff,
+        mention,
+        nudge,
+        value,
+    )
 
 __all__ = [
     "CXContext",
@@ -66,9 +66,14 @@ __all__ = [
     "wrap",
 ]
 
-# These load the SDK, the TOML reader or a thread pool, which a library that only marks its
-# touchpoints does not need.
+# These load the SDK, the TOML reader, a thread pool or signatures, which a library that only marks
+# its touchpoints does not need.
 _LATER = {
+    **dict.fromkeys(
+        ("complaint", "deliver", "emotion", "feedback", "forecast", "friction", "handoff"),
+        "cxtrace.signals",
+    ),
+    **dict.fromkeys(("mention", "nudge", "value"), "cxtrace.signals"),
     "ContextThreadPoolExecutor": "cxtrace._threads",
     "JourneyMap": "cxtrace.journey_map",
     "Report": "cxtrace.diagnostics",

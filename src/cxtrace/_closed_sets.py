@@ -7,8 +7,9 @@ from typing import Any, Final, get_args
 
 from cxtrace import _guard
 
-_CODE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:@/-]{0,63}")
-_OF_SOMEBODY: Final = re.compile(r"@.*\.[A-Za-z]{2}|(?:[0-9][._:/-]*){10}")
+# Compiled when first used, for most who import this never do.
+_CODE: Final = r"[A-Za-z_][A-Za-z0-9_.:@/-]{0,63}"
+_OF_SOMEBODY: Final = r"@.*\.[A-Za-z]{2}|(?:[0-9][._:/-]*){10}"
 """A mail address; or as many digits as a telephone, a card or an account has."""
 
 
@@ -67,7 +68,7 @@ def number(what: str, value: Any, low: float, high: float) -> float | None:
 
 def is_of_somebody(text: str) -> bool:
     """Whether a code may be an e-mail address, or the number of a telephone, card or account."""
-    return _OF_SOMEBODY.search(text) is not None
+    return re.search(_OF_SOMEBODY, text) is not None
 
 
 def code(what: str, value: object) -> str | None:
@@ -75,7 +76,7 @@ def code(what: str, value: object) -> str | None:
 
     What may be the address or the number of somebody is none.
     """
-    if isinstance(value, str) and _CODE.fullmatch(value) and not is_of_somebody(value):
+    if isinstance(value, str) and re.fullmatch(_CODE, value) and not is_of_somebody(value):
         return value
     refuse_for(what, "it must be a code of at most 64 letters, digits and _ . : / @ -")
     return None

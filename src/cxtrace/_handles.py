@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cxtrace._measures import Measures
 
 _OUTCOMES: Final = frozenset(get_args(Outcome))
-_REASON: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+_REASON: Final = r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}"
 _COMPLETED: Final[dict[str, Any]] = {names.TOUCHPOINT_OUTCOME: "completed"}
 _ERROR: Final = Status(StatusCode.ERROR)
 _ALONE: Final = object()
@@ -349,7 +349,7 @@ def _type_of(error: BaseException) -> str:
 
 
 def _checked_reason(reason: object) -> str:
-    if isinstance(reason, str) and _REASON.fullmatch(reason) and not is_of_somebody(reason):
+    if isinstance(reason, str) and re.fullmatch(_REASON, reason) and not is_of_somebody(reason):
         return reason
     refuse_for(
         "reason",

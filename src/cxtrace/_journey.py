@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
-from cxtrace import _clock, _guard, _journeys, _runtime
+from cxtrace import _clock, _guard, _runtime
 from cxtrace._closed_sets import checked, is_one_of, refuse
 from cxtrace._handles import current_touchpoint
 from cxtrace._noun import Noun
@@ -270,8 +270,12 @@ def _remember_consent(journey: Journey | None, identity: Identity) -> None:
 
 def _known(name: str, journey_id: str, route: str | None) -> Journey:
     """The journey with what is remembered of it; nothing is while nobody listens."""
-    state = None if _runtime.is_idle() else _journeys.memory.state_of(name, journey_id)
-    return Journey(name, journey_id, route, state)
+    if _runtime.is_idle():
+        return Journey(name, journey_id, route)
+    # Heavy to import for those to whom nobody listens.
+    from cxtrace import _journeys
+
+    return Journey(name, journey_id, route, _journeys.memory.state_of(name, journey_id))
 
 
 def _checked_id(given: object) -> str:
