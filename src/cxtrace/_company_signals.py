@@ -11,6 +11,7 @@ from cxtrace import attributes as names
 from cxtrace._closed_sets import checked, code, iso_code, number, refuse_for
 from cxtrace._signal import AT_STAGE, T, listens, signal
 from cxtrace.attributes import ForecastType, NudgeResult, NudgeTechnique, ValueType
+from cxtrace.context import present
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -31,7 +32,7 @@ class Exposure:
     def labels(self) -> dict[str, str]:
         """Nudge and variant, as attributes."""
         found = {names.NUDGE_ID: self._nudge, names.FEATURE_FLAG_VARIANT: self._variant}
-        return {key: value for key, value in found.items() if value is not None}
+        return present(found)
 
     def accepted(self) -> "Exposure":
         """The customer did what the nudge was for."""

@@ -201,15 +201,19 @@ class Endings:
         _events.tell(visit.span, visit.context, names.EVENT_PROMISE_EVALUATED, told, hurts=hurts)
 
     def _keep(self, meters: Instruments, promise: str, result: str) -> tuple[Cell, Cell]:
-        place = self.measures.place_labels
-        labels: Labels = {names.PROMISE_ID: promise}
-        if names.OWNER_FUNCTION in place:
-            labels[names.OWNER_FUNCTION] = place[names.OWNER_FUNCTION]
-        share = meters.cell(names.METRIC_PROMISE_DELIVERED_RATIO, labels)
-        labels = {**labels, names.PROMISE_RESULT: result}
-        if names.STAGE_NAME in place:
-            labels[names.STAGE_NAME] = place[names.STAGE_NAME]
-        count = meters.cell(names.METRIC_PROMISE_EVALUATIONS, labels)
+        at = self.measures.labels_at
+        share = meters.cell(
+            names.METRIC_PROMISE_DELIVERED_RATIO,
+            {names.PROMISE_ID: promise, **at((names.OWNER_FUNCTION,))},
+        )
+        count = meters.cell(
+            names.METRIC_PROMISE_EVALUATIONS,
+            {
+                names.PROMISE_ID: promise,
+                names.PROMISE_RESULT: result,
+                **at((names.OWNER_FUNCTION, names.STAGE_NAME)),
+            },
+        )
         cells = self._kept[promise, result] = count, share
         return cells
 
@@ -264,10 +268,8 @@ class Endings:
         labels: Labels = {
             names.FUNCTION_NAME: function,
             names.FUNCTION_VERDICT: "happy" if happy else "unhappy",
+            **self.measures.labels_at((names.STAGE_NAME,)),
         }
-        place = self.measures.place_labels
-        if names.STAGE_NAME in place:
-            labels[names.STAGE_NAME] = place[names.STAGE_NAME]
         if worst is not None:
             labels[names.PROMISE_RESULT] = worst
         return labels

@@ -119,11 +119,14 @@ class SpanHandle(Block):
             self._finish(error)
 
     def _finish(self, error: BaseException | None) -> None:
+        self._finish_span(self._last(error))
+
+    def _finish_span(self, last: dict[str, Any]) -> None:
         span = self.span
         if type(span) is NonRecordingSpan:
             return  # it may bear the id of its parent, which goes on
         self._scope.release(span.get_span_context().span_id)
-        self._tracing.finish(span, self._last(error), self._all)
+        self._tracing.finish(span, last, self._all)
 
     def _all(self) -> dict[str, Any]:
         """What the span started with, as it must be now that more is known."""
@@ -291,13 +294,6 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
     def _finish(self, error: BaseException | None) -> None:
         last, endings = self._last(error), self.endings
         self._finish_span(last if endings is None else self._measured(endings, last))
-
-    def _finish_span(self, last: dict[str, Any]) -> None:
-        span = self.span
-        if type(span) is NonRecordingSpan:
-            return  # it may bear the id of its parent, which goes on
-        self._scope.release(span.get_span_context().span_id)
-        self._tracing.finish(span, last, self._all)
 
     def _measured(self, endings: "Endings", last: dict[str, Any]) -> dict[str, Any]:
         duration = _clock.steady() - self._started

@@ -18,7 +18,7 @@ from cxtrace._friction import Watch, watch_of
 from cxtrace._instruments import Instruments, Labels
 from cxtrace._lived import Lived
 from cxtrace._milestones import Spot
-from cxtrace.context import Identity, Journey, Place, current_context
+from cxtrace.context import Identity, Journey, Place, current_context, present
 
 if TYPE_CHECKING:
     from cxtrace._model import FrictionRule
@@ -201,9 +201,8 @@ class Measures:
         """
         if not self.may_say(visit, kind):
             return False
-        told = {key: value for key, value in more.items() if value is not None}
-        if kind != "mention":
-            told = self.told(visit, told)
+        # A mention is made of the company, wherever it is heard of, and not of a touchpoint.
+        told = present(more) if kind == "mention" else self.told(visit, more)
         _events.tell(visit.span, visit.context, event, told, hurts=hurts)
         return True
 
@@ -219,15 +218,18 @@ class Measures:
         if self.meters is None:
             return
         labels = {key: self.meters.fit(key, value) for key, value in more.items()}
-        labels.update((key, value) for key, value in self.place_labels.items() if key in place)
+        labels.update(self.labels_at(place))
         self.meters.cell(metric, labels)(amount, visit.context)
+
+    def labels_at(self, place: tuple[str, ...]) -> Labels:
+        """Those labels of the place that a metric has."""
+        return {key: value for key, value in self.place_labels.items() if key in place}
 
     def told(self, visit: Visit, more: dict[str, Any]) -> dict[str, Any]:
         """The attributes of an event here: where it happens, and what is known of ``more``."""
         journey = visit.journey
-        found = dict(self.place.tags) if journey is None else {**self.place.tags, **journey.named}
-        found.update((key, value) for key, value in more.items() if value is not None)
-        return found
+        named = {} if journey is None else journey.named
+        return {**self.place.tags, **named, **present(more)}
 
     def journey_label(self, name: str) -> str:
         """The name of a journey; of one that no map knows, only as far as it fits."""

@@ -10,7 +10,7 @@ from cxtrace import _clock, _events
 from cxtrace import attributes as names
 from cxtrace._instruments import Instruments
 from cxtrace._journeys import HANDOFF, JourneyState
-from cxtrace.context import Identity, Journey, Place
+from cxtrace.context import Identity, Journey, Place, present
 
 if TYPE_CHECKING:
     from cxtrace._model import Promise
@@ -72,8 +72,7 @@ def _tell_start(spot: Spot, stage: str | None, version: str | None) -> None:
         names.CUSTOMER_KEY_ID: identity.details.get(names.CUSTOMER_KEY_ID),
         **identity.tags,
     }
-    told = {key: value for key, value in found.items() if value is not None}
-    _events.tell(spot.span, spot.context, names.EVENT_JOURNEY_START, told)
+    _events.tell(spot.span, spot.context, names.EVENT_JOURNEY_START, present(found))
 
 
 def _tell_transition(spot: Spot, before: str, after: str, meters: Instruments | None) -> None:
@@ -131,8 +130,7 @@ def end(
         names.JOURNEY_ROUTE: journey.route,
         names.STAGE_NAME: stage,
     }
-    told = {key: value for key, value in found.items() if value is not None}
-    _events.tell(spot.span, spot.context, names.EVENT_JOURNEY_END, told)
+    _events.tell(spot.span, spot.context, names.EVENT_JOURNEY_END, present(found))
     if meters is not None and state.started is not None:
         name = meters.free(names.JOURNEY_NAME, journey.name)
         labels = {names.JOURNEY_NAME: name, names.JOURNEY_OUTCOME: outcome}

@@ -8,7 +8,7 @@ from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
 from cxtrace._closed_sets import is_one_of, refuse
 from cxtrace.attributes import Channel
-from cxtrace.context import Place
+from cxtrace.context import Place, present
 
 if TYPE_CHECKING:
     from cxtrace._ending import Endings
@@ -138,7 +138,7 @@ def _planned(planned: "Touchpoint") -> dict[str, Any]:
         names.EFFORT_EXPECTED_ACTIONS: planned.expected_actions,
         **{f"{names.OWNER_INFLUENCE}.{name}": part for name, part in planned.influence.items()},
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return present(found)
 
 
 def _warn_unplanned(journey_map: "JourneyMap", name: str) -> None:

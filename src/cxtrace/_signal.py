@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 class Touchpoint(Protocol):
     """What a signal needs of the touchpoint that it is said of."""
 
-    ended: bool
     journey: Any
     measures: Any
 

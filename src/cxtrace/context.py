@@ -99,8 +99,8 @@ class Identity(_Identity):
         linkable: bool = True,
     ) -> "Identity":
         shown = pseudonym if linkable else None
-        tags = _present({names.CUSTOMER_PSEUDONYM: shown})
-        details = _present(
+        tags = present({names.CUSTOMER_PSEUDONYM: shown})
+        details = present(
             {
                 names.CUSTOMER_KEY_ID: key_id if tags else None,
                 names.CUSTOMER_KIND: kind,
@@ -112,7 +112,8 @@ class Identity(_Identity):
         return _Identity.__new__(cls, *made)
 
 
-def _present(found: Mapping[str, str | None]) -> dict[str, str]:
+def present(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of ``found``: all that is not None."""
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -284,7 +285,7 @@ class Place(_Place):
     def __new__(  # noqa: D102
         cls, touchpoint: str, stage: str | None = None, owner: str | None = None
     ) -> "Place":
-        tags = _present(
+        tags = present(
             {
                 names.TOUCHPOINT_NAME: touchpoint,
                 names.STAGE_NAME: stage,
