@@ -1,7 +1,6 @@
 """Work that must be over by a deadline, at the end of the process too."""
 
 import atexit
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -71,8 +70,7 @@ def at_exit(last: Callable[[], bool], after_fork: Callable[[], None]) -> None:
     """Call ``last`` where the process ends, and where a child of multiprocessing does."""
     atexit.register(last)
     prepare(last)
-    if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows has no fork
-        os.register_at_fork(after_in_child=after_fork)
+    _guard.in_child(after_fork)
 
 
 def prepare(last: Callable[[], bool]) -> None:

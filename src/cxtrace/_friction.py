@@ -10,11 +10,9 @@ no text of ours.
 """
 
 import math
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cxtrace import _guard
@@ -259,5 +257,4 @@ def _after_fork() -> None:
     _lock = threading.RLock()
 
 
-with suppress(AttributeError):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+_guard.in_child(_after_fork)

@@ -1,7 +1,10 @@
 """Run our own code so that it can never break the host: swallow, count, log once."""
 
 import logging
+import os
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 _logger = logging.getLogger("cxtrace")
 _lock = threading.RLock()  # a finaliser or a signal handler may count while we do
@@ -64,6 +67,12 @@ def reset() -> None:
     with _lock:
         _counts.clear()
         _said.clear()
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Let every child that is forked from now on begin with ``work``."""
+    with suppress(AttributeError):  # Windows has no fork
+        os.register_at_fork(after_in_child=work)
 
 
 def after_fork() -> None:

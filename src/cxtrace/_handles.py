@@ -1,10 +1,8 @@
 """The handles of open touchpoints and interactions: what a developer says about the customer."""
 
-import os
 import re
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from opentelemetry.context import Context, get_current
@@ -379,5 +377,4 @@ def _after_fork() -> None:
     _making = threading.RLock()
 
 
-with suppress(AttributeError):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+_guard.in_child(_after_fork)

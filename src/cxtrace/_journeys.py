@@ -4,12 +4,10 @@ The memory is this process's own and bounded. What other services need of it tra
 request, as the clock that is part of the baggage's signature.
 """
 
-import os
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final
 
 from cxtrace import _guard
@@ -163,5 +161,4 @@ def forget_all() -> None:
     memory = JourneyMemory()
 
 
-with suppress(AttributeError):  # Windows has no fork
-    os.register_at_fork(after_in_child=forget_all)
+_guard.in_child(forget_all)

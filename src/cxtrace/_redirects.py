@@ -9,11 +9,9 @@ That method is wrapped when members of ours are about to go out, if the client i
 Nothing is imported for it, and where nothing of ours goes out, nothing is changed.
 """
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import wraps
 from types import FunctionType
 from typing import Any, Final, NamedTuple
@@ -244,5 +242,4 @@ def _after_fork() -> None:
     _wrapping = threading.RLock()
 
 
-with suppress(AttributeError):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+_guard.in_child(_after_fork)

@@ -293,5 +293,4 @@ def _after_fork() -> None:
     attach(without_ours(get_current()))
 
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch  Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+_guard.in_child(_after_fork)
