@@ -290,8 +290,19 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         return {**super()._all(), **self._scope.identity.details}
 
     def _finish(self, error: BaseException | None) -> None:
-        last, endings = self._last(error), self.endings
+        endings = self.endings
+        said = error is not None or self._outcome is not None or self.lived is not None
+        if not said and endings is not None and endings.are_plain:
+            self._finish_span(_COMPLETED)
+            return
+        last = self._last(error)
         self._finish_span(last if endings is None else self._measured(endings, last))
+
+    def _finish_span(self, last: dict[str, Any]) -> None:
+        span = self.span
+        if type(span) is not NonRecordingSpan:
+            self._scope.release_touchpoint(span)
+            self._tracing.finish(span, last, self._all)
 
     def _measured(self, endings: "Endings", last: dict[str, Any]) -> dict[str, Any]:
         duration = _clock.steady() - self._started

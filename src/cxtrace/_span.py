@@ -11,12 +11,8 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import (
-    Event,
-    ReadableSpan,
-    SpanLimits,
-    Tracer,
-)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.trace import Span as SDKSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
@@ -43,8 +39,8 @@ ROOM_FOR_OURS: Final = 16
 class Maker(Protocol):
     """What a span needs of the provider that it was made in."""
 
-    tracer: Tracer
     limits: SpanLimits
+    resource: Resource
     scope: Any
     processor: Any
 
@@ -71,18 +67,19 @@ class LeanSpan(ReadableSpan, Span):
         self._parent = parent
         self._attributes = attributes
         self._links: Any = links
-        self._events: Any = ()
-        self._dropped = 0
-        self._status = _UNSET
         # Reentrant, for a signal handler or a finaliser may write to the span while we do.
         self._lock = threading.RLock()
-        self._end_time: int | None = None
-        self._resource = maker.tracer.resource
+        self._resource = maker.resource
         self._instrumentation_scope = maker.scope
         self._start_time = _clock.wall_ns()
 
+    # What most spans never change is not written to each.
     _kind = SpanKind.INTERNAL
     _instrumentation_info = None
+    _events: Any = ()
+    _dropped = 0
+    _status = _UNSET
+    _end_time: int | None = None
     _context: SpanContext
     _attributes: dict[str, Any]
 

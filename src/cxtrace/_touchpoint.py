@@ -126,10 +126,8 @@ class UnsampledTouchpoint(TouchpointHandle):
 
     __slots__ = ()
 
-    def _finish(self, error: BaseException | None) -> None:
-        said = error is not None or self.lived is not None or self._outcome is not None
-        if said or not self.endings.are_plain:  # type: ignore[union-attr]
-            super()._finish(error)
+    def _finish_span(self, last: dict[str, Any]) -> None:
+        pass
 
 
 class AttachedTouchpoint(TouchpointHandle):
@@ -138,7 +136,7 @@ class AttachedTouchpoint(TouchpointHandle):
     __slots__ = ()
 
     def _finish_span(self, last: dict[str, Any]) -> None:
-        self._scope.release_touchpoint(self.span.get_span_context().span_id)
+        self._scope.release_touchpoint(self.span)
         if self.span.is_recording():
             self.span.set_attributes(last)
 
@@ -192,7 +190,7 @@ def _enter(
 ) -> Context:
     span, scope = handle.span, cx.scope
     if span.is_recording():
-        scope.adopt_touchpoint(span.get_span_context().span_id, span)
+        scope.adopt_touchpoint(span)
         if scope.identity is not identity:
             scope.catch_up(span, _runtime.current.tracing.forget)
     if handle.measures.attends(cx.journey):  # type: ignore[union-attr]

@@ -37,17 +37,23 @@ from cxtrace import _guard
 from cxtrace._runtime import Attributes, Tracing, finish_span, start_span
 from cxtrace._span import LeanSpan, bounded, forget
 from cxtrace.context import SPAN_KEY
+from cxtrace.processors import StampProcessor
 from cxtrace.sampling import DestinationSampler, DestinationState
 
 _SAMPLED: Final = TraceFlags.SAMPLED
+_SPAN_IDS: Final = 1 << 64
 _FEWEST_ATTRIBUTES: Final = 64
 _SILENT: Final = (
     SpanProcessor.on_start,
     BatchSpanProcessor.on_start,
     SimpleSpanProcessor.on_start,
+    StampProcessor.on_start,
     getattr(SpanProcessor, "_on_ending", None),
 )
+"""Methods of processors that do nothing with a span of ours."""
+
 _RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+_tuple: Final[Any] = tuple.__new__
 
 
 class _Listeners:
@@ -84,6 +90,7 @@ class Binding:
     def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
         self.limits: SpanLimits = tracer._span_limits  # noqa: SLF001  no public way to the limits
+        self.resource = tracer.resource
         self.scope = tracer._instrumentation_scope  # noqa: SLF001
         self.processor = tracer.span_processor
         self._listeners = _Listeners(tracer.span_processor)
@@ -113,19 +120,19 @@ class Binding:
         if not self._is_enabled():
             return NonRecordingSpan(INVALID_SPAN_CONTEXT if parent is None else parent)
         links = () if origin is None else self._links(origin)
-        if parent is None or not parent.is_valid:
+        if parent is None:
             return self._decide(name, attributes, context, None, links)
-        if parent.is_remote or not self._follows_parent:
+        # As the tuple that it is: each of its properties costs a call.
+        trace_id, _, is_remote, flags, state, is_valid = parent
+        if not is_valid:
+            return self._decide(name, attributes, context, None, links)
+        if is_remote or not self._follows_parent:
             return self._decide(name, attributes, context, parent, links)
-        if not parent.trace_flags & _SAMPLED:
+        if not flags & _SAMPLED:
             return NonRecordingSpan(_without_destination(parent))
-        identity = SpanContext(
-            parent.trace_id,
-            self._ids.generate_span_id(),
-            False,
-            parent.trace_flags,
-            parent.trace_state,
-        )
+        span_id = self._ids.generate_span_id()
+        made = (trace_id, span_id, False, flags, state, 0 < span_id < _SPAN_IDS)
+        identity = _tuple(SpanContext, made)
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
 
     def _links(self, origin: SpanContext) -> Any:

@@ -118,6 +118,7 @@ def present(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _Told: TypeAlias = "tuple[Place | None, Journey | None, Identity | None, dict[str, str]]"
+_NOTHING_TOLD: Final[_Told] = (None, None, None, {})
 
 
 class RequestScope:
@@ -138,7 +139,7 @@ class RequestScope:
         self.identity = identity
         self.settled = settled
         self.origin: SpanContext | None = None
-        self.told: _Told = (None, None, None, {})
+        self.told = _NOTHING_TOLD
         self._parent = parent
         self._open: dict[int, Span] = {}
         self._touchpoints: dict[int, Span] = {}
@@ -151,25 +152,20 @@ class RequestScope:
         self._open[span_id] = span
         return True
 
-    def adopt_touchpoint(self, span_id: int, span: Span) -> None:
-        """Remember an open span of ours: it gets the details of a late identity as well."""
-        if len(self._touchpoints) < MAX_OPEN_SPANS:
-            self._touchpoints[span_id] = span
-        else:
-            _guard.count("scope.spans_not_remembered")
-
     def release(self, span_id: int) -> None:
         """Forget a span that has ended."""
         self._open.pop(span_id, None)
-        self._touchpoints.pop(span_id, None)
 
-    def release_other(self, span_id: int) -> None:
-        """Forget a span of others that has ended."""
-        self._open.pop(span_id, None)
+    def adopt_touchpoint(self, span: Span) -> None:
+        """Remember the open span of a touchpoint: it gets the details of a late identity too."""
+        if len(self._touchpoints) < MAX_OPEN_SPANS:
+            self._touchpoints[id(span)] = span
+        else:
+            _guard.count("scope.spans_not_remembered")
 
-    def release_touchpoint(self, span_id: int) -> None:
-        """Forget that a span of others, which goes on, was a touchpoint."""
-        self._touchpoints.pop(span_id, None)
+    def release_touchpoint(self, span: Span) -> None:
+        """Forget that a span was a touchpoint's."""
+        self._touchpoints.pop(id(span), None)
 
     def take_origin(self) -> "SpanContext | None":
         """The caller's span that we did not continue, once: the first touchpoint links to it."""

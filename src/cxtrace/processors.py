@@ -1,7 +1,7 @@
 """Stamp the context on every span that starts under it, whoever makes it."""
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -10,6 +10,8 @@ from opentelemetry.trace import TraceFlags
 from cxtrace import _guard
 from cxtrace._span import LeanSpan, stamp
 from cxtrace.context import KEY, CXContext, RequestScope
+
+_SAMPLED: Final = TraceFlags.SAMPLED
 
 MAX_WATCHED: int = 10_000
 """Open spans of others that late identity can reach, over all requests."""
@@ -41,7 +43,7 @@ class StampProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp the span; an error of ours never reaches the host."""
-        if _is_ours(span):
+        if type(span) is LeanSpan:  # isinstance asks an abstract base class, at ten times the cost
             return
         try:
             context = get_current() if parent_context is None else parent_context
@@ -54,7 +56,9 @@ class StampProcessor(SpanProcessor):
                 _guard.count("scope.spans_not_remembered")
             elif scope.adopt(span_id, span):
                 self._watched[span_id] = scope
-            stamp(span, _tags(cx, scope))
+            tags = _tags(cx, scope)
+            if tags:
+                stamp(span, tags)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_start", error)
 
@@ -64,13 +68,13 @@ class StampProcessor(SpanProcessor):
             identity = span.get_span_context()
             if identity is None:
                 return
-            if identity[3] & TraceFlags.SAMPLED:
+            if identity[3] & _SAMPLED:
                 with self._lock:
                     self._ended += 1
-            if not _is_ours(span):
+            if type(span) is not LeanSpan:
                 scope = self._watched.pop(identity[1], None)
                 if scope is not None:
-                    scope.release_other(identity[1])
+                    scope.release(identity[1])
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_end", error)
 
@@ -90,7 +94,3 @@ def _tags(cx: CXContext, scope: RequestScope) -> dict[str, str]:
         told = cx.tags()
         scope.told = (place, journey, identity, told)
     return told
-
-
-def _is_ours(span: object) -> bool:
-    return type(span) is LeanSpan  # isinstance asks an abstract base class, at ten times the cost
