@@ -203,9 +203,9 @@ def _start_attributes(
     own: Mapping[str, Any], identity: Identity, journey: Journey | None
 ) -> dict[str, Any]:
     if journey is None:
-        return {**own, **identity.details, **identity.tags}
+        return {**own, **identity.details}
     linked = journey.linked if identity.linkable else journey.named
-    found = {**own, **linked, **identity.details, **identity.tags}
+    found = {**own, **linked, **identity.details}
     if journey.route is not None:
         found[names.JOURNEY_ROUTE] = journey.route
     return found

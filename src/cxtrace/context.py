@@ -37,7 +37,6 @@ LINKING: Final = (
 Forget: TypeAlias = Callable[[Span, tuple[str, ...]], None]
 
 _NOTHING: Final[Mapping[str, str]] = {}
-_put = dict.__setitem__
 
 
 class Block:
@@ -84,7 +83,7 @@ class Identity(_Identity):
         consent: State of the consent under which spans are tagged.
         linkable: Whether consent allows the pseudonym and the journey id.
         tags: Stamped on every span: the pseudonym, or nothing.
-        details: Set on touchpoint spans as well: kind, segment, key id, consent.
+        details: Set on touchpoint spans: the tags, key id, kind, segment and consent.
     """
 
     __slots__ = ()
@@ -102,6 +101,7 @@ class Identity(_Identity):
         tags = present({names.CUSTOMER_PSEUDONYM: shown})
         details = present(
             {
+                **tags,
                 names.CUSTOMER_KEY_ID: key_id if tags else None,
                 names.CUSTOMER_KIND: kind,
                 names.CUSTOMER_SEGMENT: segment,
@@ -193,7 +193,7 @@ class RequestScope:
         for span in self._open.copy().values():
             _tell(span, identity, identity.tags, forget)
         for span in self._touchpoints.copy().values():
-            _tell(span, identity, {**identity.details, **identity.tags}, forget)
+            _tell(span, identity, identity.details, forget)
         parent = self._parent
         if parent is None:
             return
@@ -205,7 +205,7 @@ class RequestScope:
     def catch_up(self, span: Span, forget: Forget) -> None:
         """Tell a span of ours what was said while it started."""
         identity = self.identity
-        _tell(span, identity, {**identity.details, **identity.tags}, forget)
+        _tell(span, identity, identity.details, forget)
 
 
 def _is_nobody(identity: Identity) -> bool:
@@ -342,21 +342,19 @@ def current_context() -> CXContext | None:
 
 def with_cx(context: Context, cx: CXContext) -> Context:
     """A copy of ``context`` that holds ``cx``."""
-    copy = Context(context)
-    _put(copy, KEY, cx)
-    return copy
+    copy = context.copy()  # a plain dict
+    copy[KEY] = cx
+    return Context(copy)
 
 
 def with_cx_and_span(context: Context, cx: CXContext, span: Span) -> Context:
     """A copy of ``context`` that holds ``cx`` and makes ``span`` the current one."""
-    copy = Context(context)
-    _put(copy, KEY, cx)
-    _put(copy, SPAN_KEY, span)
-    return copy
+    copy = context.copy()
+    copy[KEY] = cx
+    copy[SPAN_KEY] = span
+    return Context(copy)
 
 
 def with_span(span: Span) -> Context:
     """A context that holds nothing but ``span``."""
-    context = Context()
-    _put(context, SPAN_KEY, span)
-    return context
+    return Context({SPAN_KEY: span})

@@ -41,6 +41,9 @@ from cxtrace.context import (
 
 HEADER: Final = "baggage"
 
+(_BAGGAGE_KEY,) = baggage.set_baggage(HEADER, "", Context())
+"""OpenTelemetry's key of the baggage in a context, learnt through its public functions."""
+
 _OUTBOUND: Final = (SpanKind.CLIENT, SpanKind.PRODUCER)
 _CONSENTS: Final = frozenset(get_args(names.Consent))
 
@@ -88,17 +91,19 @@ class CXPropagator(TextMapPropagator):
 def _extract(values: Iterable[str] | None, context: Context) -> Context:
     runtime = _runtime.current
     header = None if values is None else _trusted(",".join(values), runtime)
-    members = None if header is None else _baggage.acceptable(header)
-    context = _without_baggage_of_ours(context)
+    if _BAGGAGE_KEY in context:
+        context = _without_baggage_of_ours(context)
+    if header is None:
+        scope = RequestScope(runtime.anonymous)
+        if runtime.public_endpoint:
+            context = _broken_off(context, scope)
+        return with_cx(context, CXContext(scope))
+    members = _baggage.acceptable(header)
     identity = _identity_of(members) if members else runtime.anonymous
     known = identity.pseudonym is not None or identity.consent != "unknown"
     scope = RequestScope(identity, settled=known)
-    if members is None and runtime.public_endpoint:
-        context = _broken_off(context, scope)
-    members = members or {}
     # Without a signature there is nothing to be told by, however much the sender is trusted.
-    signed = header is not None and runtime.trust_inbound == "signed"
-    clock = _baggage.clock_of(header or {}) if signed else ""
+    clock = _baggage.clock_of(header) if runtime.trust_inbound == "signed" else ""
     return with_cx(context, CXContext(scope, _journey_of(members, clock), _place_of(members)))
 
 
