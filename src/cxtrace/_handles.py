@@ -293,7 +293,7 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         endings = self.endings
         said = error is not None or self._outcome is not None or self.lived is not None
         if not said and endings is not None and endings.are_plain:
-            self._finish_span(_COMPLETED)
+            self._finish_span(_COMPLETED)  # what most end with
             return
         last = self._last(error)
         self._finish_span(last if endings is None else self._measured(endings, last))

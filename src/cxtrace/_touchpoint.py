@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import SpanKind, get_current_span
+from opentelemetry.trace import Span, SpanKind, get_current_span
 
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
@@ -82,7 +82,11 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
                 return None
             if plan is None or plan.runtime is not runtime:
                 plan = self._plan = plan_of(runtime, self._wanted)
-            return _open_attached(plan) if self._attach else _open_touchpoint(plan)
+            context = get_current()
+            parent = runtime.tracing.unsampled(context)
+            if parent is not None:
+                return _open_unsampled(plan, context, parent)
+            return _open_attached(plan, context) if self._attach else _open_touchpoint(plan, context)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("touchpoint", error)
             return None
@@ -126,8 +130,13 @@ class UnsampledTouchpoint(TouchpointHandle):
 
     __slots__ = ()
 
-    def _finish_span(self, last: dict[str, Any]) -> None:
-        pass
+    def end(self, error: BaseException | None) -> None:
+        """Close the block; where nothing was said and nothing is measured, there is no more."""
+        said = error is not None or self._outcome is not None or self.lived is not None
+        if said or not self.endings.are_plain:  # type: ignore[union-attr]
+            super().end(error)
+        else:
+            self.ended = True
 
 
 class AttachedTouchpoint(TouchpointHandle):
@@ -150,31 +159,30 @@ def outermost(context: Context) -> CXContext:
     return CXContext(scope)
 
 
-def _open_touchpoint(plan: Plan) -> Context | None:
-    context = get_current()
+def _open_unsampled(plan: Plan, context: Context, parent: Span) -> Context:
     cx: Any = context.get(KEY) or outermost(context)
-    scope = cx.scope
-    place = plan.place
-    tracing = plan.runtime.tracing
-    parent = tracing.unsampled(context)
-    endings, journey = plan.endings, cx.journey
-    if parent is not None:
-        dropped = UnsampledTouchpoint(context, parent, place, scope, _NOTHING, endings, journey)
-        if endings.measures.attends(journey):
-            dropped.arrive()
-        return with_cx(context, _tuple(CXContext, (scope, journey, place, None, dropped, dropped)))
+    scope, journey, place, endings = cx.scope, cx.journey, plan.place, plan.endings
+    handle = UnsampledTouchpoint(context, parent, place, scope, _NOTHING, endings, journey)
+    if endings.measures.attends(journey):
+        handle.arrive()
+    return with_cx(context, _tuple(CXContext, (scope, journey, place, None, handle, handle)))
+
+
+def _open_touchpoint(plan: Plan, context: Context) -> Context:
+    cx: Any = context.get(KEY) or outermost(context)
+    scope, journey, place = cx.scope, cx.journey, plan.place
     identity = scope.identity
     attributes = _start_attributes(plan.attributes, identity, journey)
+    tracing = plan.runtime.tracing
     span = tracing.start(place.touchpoint, attributes, context, scope.take_origin())
-    handle = TouchpointHandle(context, span, place, scope, attributes, endings, journey)
+    handle = TouchpointHandle(context, span, place, scope, attributes, plan.endings, journey)
     return _enter(context, cx, handle, identity)
 
 
-def _open_attached(plan: Plan) -> Context | None:
-    context = get_current()
+def _open_attached(plan: Plan, context: Context) -> Context:
     span = get_current_span(context)
     if not span.is_recording() or getattr(span, "kind", None) not in _EDGE_KINDS:
-        return _open_touchpoint(plan)
+        return _open_touchpoint(plan, context)
     cx = cx_of(context) or outermost(context)
     identity = cx.scope.identity
     attributes = _start_attributes(plan.attributes, identity, cx.journey)
