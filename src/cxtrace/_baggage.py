@@ -83,7 +83,10 @@ def parse(text: str) -> Header:
 
 def signed(members: Mapping[str, str], key: Key, now: float, clock: str = "") -> str:
     """The members, their signature and the journey's clock, as header text."""
-    parts = sorted(f"{name}={_escaped(value)}" for name, value in members.items())
+    parts = sorted([
+        (_part if len(value) <= _MAX_VALUE else _part_anew)(name, value)
+        for name, value in members.items()
+    ])
     moment = str(int(now))
     told = f":{_escaped(clock)}" if clock else ""
     signature = _signature(parts, key, moment, clock)
@@ -139,3 +142,10 @@ def _escaped_anew(text: str) -> str:
 
 
 _escaped_short = lru_cache(maxsize=2_048)(_escaped_anew)
+
+
+def _part_anew(name: str, value: str) -> str:
+    return f"{name}={_escaped_anew(value)}"
+
+
+_part = lru_cache(maxsize=2_048)(_part_anew)

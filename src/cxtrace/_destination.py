@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 _HOSTS: Final = ("server.address", "net.peer.name")
-_URLS: Final = ("url.full", "http.url")
+_SAY_WHERE: Final = (*_HOSTS, "url.full", "http.url")
 _SUFFIXES: Final = (".internal", ".local", ".svc", ".cluster.local", ".localhost")
 _NETWORKS: Final = tuple(
     ip_network(block)
@@ -29,11 +29,14 @@ def is_ours(attributes: Mapping[str, Any], trusted: tuple[str, ...]) -> bool | N
     """
     if "messaging.system" in attributes:
         return True
-    hosts = [attributes[key] for key in _HOSTS if key in attributes]
-    hosts += [_host(_origin(attributes[key])) for key in _URLS if key in attributes]
-    if not hosts:
-        return None
-    return all(isinstance(host, str) and _is_our_host(host, trusted) for host in hosts)
+    found = None
+    for key in _SAY_WHERE:
+        if key in attributes:
+            host = attributes[key] if key in _HOSTS else _host(_origin(attributes[key]))
+            if not isinstance(host, str) or not _is_our_host(host, trusted):
+                return False
+            found = True
+    return found
 
 
 def _origin(url: object) -> str:

@@ -106,8 +106,8 @@ class _Place(NamedTuple):
 
 
 _wrapping = threading.RLock()
-_places: dict[type, tuple[_Place, ...]] = {}
-"""By the type of the headers: which wrappers have to stand."""
+_places: dict[type, tuple[tuple[Any, ...], ...]] = {}
+"""By the type of the headers: which wrappers have to stand. Plain tuples are quicker to take apart."""
 
 
 def are_safe_in(headers: object) -> bool:
@@ -150,7 +150,7 @@ def _watch_all(kind: type) -> bool:
             if client in own:
                 safe = False
                 _refuse(client, error)
-        places.append(place)
+        places.append(tuple(place))
     if len(_places) >= _MOST_KINDS:
         _places.clear()
     _places[kind] = tuple(places)
