@@ -83,10 +83,12 @@ def parse(text: str) -> Header:
 
 def signed(members: Mapping[str, str], key: Key, now: float, clock: str = "") -> str:
     """The members, their signature and the journey's clock, as header text."""
-    parts = sorted([
-        (_part if len(value) <= _MAX_VALUE else _part_anew)(name, value)
-        for name, value in members.items()
-    ])
+    parts = sorted(
+        [
+            (_part if len(value) <= _MAX_VALUE else _part_anew)(name, value)
+            for name, value in members.items()
+        ]
+    )
     moment = str(int(now))
     told = f":{_escaped(clock)}" if clock else ""
     signature = _signature(parts, key, moment, clock)

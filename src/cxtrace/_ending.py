@@ -44,7 +44,13 @@ class _Verdicts(NamedTuple):
 
 
 class Endings:
-    """How the visits of one touchpoint end."""
+    """How the visits of one touchpoint end.
+
+    Attributes:
+        measures: What is measured at the touchpoint.
+        are_for_span: Whether only the span hears of a visit of which nothing is said.
+        are_plain: Whether not even the span is told more than the outcome.
+    """
 
     def __init__(self, measures: Measures) -> None:
         self.measures = measures
@@ -53,23 +59,19 @@ class Endings:
         self._kept: dict[tuple[str, str], tuple[Cell, Cell]] = {}
         self._verdicts: dict[Any, _Verdicts] = {}
         at = measures.expected
-        self.are_plain = measures.meters is None and not (
-            measures.watch
-            or at.by_customer
-            or at.measured
-            or at.begun
-            or at.goal_of
-            or at.happiness
+        self.are_for_span = measures.meters is None and not (
+            measures.watch or at.measured or at.begun or at.goal_of or at.happiness
         )
+        self.are_plain = self.are_for_span and not at.by_customer
         self._lasting = all(not _VARYING & p.facts for _, p in measures.expected.happiness)
 
     def leave(
         self, visit: Visit, outcome: str, error: str | None, duration: float
     ) -> dict[str, Any]:
         """A visit ends; what its span is to say of it."""
-        if self.are_plain and visit.lived is None and outcome == "completed":
-            return _NOTHING
         lived = visit.lived
+        if self.are_for_span and lived is None and outcome == "completed":
+            return _NOTHING if self.are_plain else _effort_on_span(1, 0, duration)
         if lived is not None and not visit.identity.linkable:
             lived.forget(GATED)
         effort = self._effort(lived, duration)
@@ -79,9 +81,7 @@ class Endings:
             self._look_back(self.measures.watch, ending)
         last: dict[str, Any] = {}
         if actions is not None:
-            last[names.EFFORT_ACTIONS] = actions
-            last[names.EFFORT_RETRIES] = 0 if lived is None else lived.retries
-            last[names.EFFORT_WAIT_TIME] = waited
+            last = _effort_on_span(actions, 0 if lived is None else lived.retries, waited)
         evaluations = self._evaluate(ending)
         if outcome == "abandoned":
             self._tell_abandoned(ending)
@@ -294,6 +294,14 @@ class Endings:
         if lived is not None:
             found.update(lived.said)
         return found
+
+
+def _effort_on_span(actions: int, retries: int, waited: float) -> dict[str, Any]:
+    return {
+        names.EFFORT_ACTIONS: actions,
+        names.EFFORT_RETRIES: retries,
+        names.EFFORT_WAIT_TIME: waited,
+    }
 
 
 def _kept(cells: dict[Any, Cell], key: Any, meters: Instruments, name: str, labels: Labels) -> Cell:

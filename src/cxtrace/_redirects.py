@@ -107,7 +107,7 @@ class _Place(NamedTuple):
 
 _wrapping = threading.RLock()
 _places: dict[type, tuple[tuple[Any, ...], ...]] = {}
-"""By the type of the headers: which wrappers have to stand. Plain tuples are quicker to take apart."""
+"""By the type of the headers: which wrappers have to stand, as tuples that are quick to unpack."""
 
 
 def are_safe_in(headers: object) -> bool:

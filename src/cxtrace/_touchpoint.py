@@ -26,7 +26,6 @@ from cxtrace.context import (
     Journey,
     RequestScope,
     cx_of,
-    with_cx,
     with_cx_and_span,
 )
 
@@ -86,7 +85,8 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
             parent = runtime.tracing.unsampled(context)
             if parent is not None:
                 return _open_unsampled(plan, context, parent)
-            return _open_attached(plan, context) if self._attach else _open_touchpoint(plan, context)
+            start = _open_attached if self._attach else _open_touchpoint
+            return start(plan, context)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("touchpoint", error)
             return None
@@ -131,9 +131,9 @@ class UnsampledTouchpoint(TouchpointHandle):
     __slots__ = ()
 
     def end(self, error: BaseException | None) -> None:
-        """Close the block; where nothing was said and nothing is measured, there is no more."""
+        """Close the block; where nothing was said and nothing is measured, that is all."""
         said = error is not None or self._outcome is not None or self.lived is not None
-        if said or not self.endings.are_plain:  # type: ignore[union-attr]
+        if said or not self.endings.are_for_span:  # type: ignore[union-attr]
             super().end(error)
         else:
             self.ended = True
@@ -165,7 +165,9 @@ def _open_unsampled(plan: Plan, context: Context, parent: Span) -> Context:
     handle = UnsampledTouchpoint(context, parent, place, scope, _NOTHING, endings, journey)
     if endings.measures.attends(journey):
         handle.arrive()
-    return with_cx(context, _tuple(CXContext, (scope, journey, place, None, handle, handle)))
+    inner = context.copy()  # a plain dict
+    inner[KEY] = _tuple(CXContext, (scope, journey, place, None, handle, handle))
+    return Context(inner)
 
 
 def _open_touchpoint(plan: Plan, context: Context) -> Context:
