@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from itertools import count, repeat
 from time import thread_time
 from typing import Any
 
@@ -172,8 +172,10 @@ def _baggage(reference: TracerProvider, size: Size) -> dict[str, Block]:
         "GET", kind=SpanKind.CLIENT, attributes=_REQUEST
     )
 
+    numbers = count()
+
     def outgoing() -> list[Context]:
-        requests = (a_request(number) for number in range(size.calls // 4 or 1))
+        requests = (a_request(next(numbers)) for _ in range(size.calls // 4 or 1))
         return [set_span_in_context(client, _inside_a_touchpoint(r)) for r in requests]
 
     return {
