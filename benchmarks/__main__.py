@@ -22,13 +22,16 @@ _SMOKE: Final = Size(rounds=2, calls=8, starts=2, seconds=0.05)
 _STILL: Final = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
 _HELD: Final = {**_STILL, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2048"}
 
+# Hand-written code that makes spans records no metrics; what those cost is a case of its own.
+_SPANS_ALONE: Final = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+
 _SECTIONS: Final[dict[str, dict[str, str]]] = {
     "spans": _STILL,
     "metrics": {**_STILL, "OTEL_METRIC_EXPORT_INTERVAL": "3600000"},
     "no_sdk": {"CXTRACE_KEY": "a key that is only used in the benchmarks"},
     "memory": _HELD,
-    "export": _STILL,
-    "losses": {},
+    "export": {**_STILL, **_SPANS_ALONE},
+    "losses": _SPANS_ALONE,
     "web": _HELD,
     "imports": {},
 }
