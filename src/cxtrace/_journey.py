@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import cache
 from typing import Any, Final, get_args
 
 from opentelemetry.context import Context, get_current
@@ -22,6 +23,7 @@ from cxtrace.context import (
     Journey,
     RequestScope,
     cx_of,
+    make,
     with_cx,
 )
 from cxtrace.typing import CustomerId
@@ -123,8 +125,8 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         if entered.state is not None and (cx.identity.pseudonym or not cx.identity.linkable):
             entered.state.refused = not cx.identity.linkable
         block = JourneyHandle(context, entered)
-        inner = CXContext(cx.scope, entered, cx.place, cx.interaction, block, cx.handle)
-        return with_cx(context, inner)
+        inner = (cx.scope, entered, cx.place, cx.interaction, block, cx.handle)
+        return with_cx(context, make(CXContext, inner))
 
     def _journey(self, outer: Journey | None) -> Journey:
         _warn_unknown(self._name)
@@ -198,8 +200,8 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
         _remember_consent(cx.journey, found)
         scope = RequestScope(found, cx.scope, settled=True)
         block = CustomerHandle(context, found.pseudonym)
-        inner = CXContext(scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
-        return with_cx(context, inner)
+        inner = (scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
+        return with_cx(context, make(CXContext, inner))
 
     def _handle(self, context: Context | None) -> CustomerHandle:
         if context is None:
@@ -272,10 +274,16 @@ def _known(name: str, journey_id: str, route: str | None) -> Journey:
     """The journey with what is remembered of it; nothing is while nobody listens."""
     if _runtime.is_idle():
         return Journey(name, journey_id, route)
+    state = _journeys().memory.state_of(name, journey_id)
+    return Journey(name, journey_id, route, state)
+
+
+@cache
+def _journeys() -> Any:
     # Heavy to import for those to whom nobody listens.
     from cxtrace import _journeys
 
-    return Journey(name, journey_id, route, _journeys.memory.state_of(name, journey_id))
+    return _journeys
 
 
 def _checked_id(given: object) -> str:

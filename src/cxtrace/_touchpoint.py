@@ -26,11 +26,9 @@ from cxtrace.context import (
     Journey,
     RequestScope,
     cx_of,
+    make,
     with_cx_and_span,
 )
-
-_tuple: Final[Any] = tuple.__new__
-"""Makes a named tuple in half the time that its own class takes."""
 
 _NOTHING: Final[dict[str, Any]] = {}
 _EDGE_KINDS: Final = (SpanKind.SERVER, SpanKind.CONSUMER)
@@ -166,7 +164,7 @@ def _open_unsampled(plan: Plan, context: Context, parent: Span) -> Context:
     if endings.measures.attends(journey):
         handle.arrive()
     inner = context.copy()  # a plain dict
-    inner[KEY] = _tuple(CXContext, (scope, journey, place, None, handle, handle))
+    inner[KEY] = make(CXContext, (scope, journey, place, None, handle, handle))
     return Context(inner)
 
 
@@ -205,7 +203,7 @@ def _enter(
             scope.catch_up(span, _runtime.current.tracing.forget)
     if handle.measures.attends(cx.journey):  # type: ignore[union-attr]
         handle.arrive()
-    inner = _tuple(CXContext, (scope, cx.journey, handle.place, None, handle, handle))
+    inner = make(CXContext, (scope, cx.journey, handle.place, None, handle, handle))
     return with_cx_and_span(context, inner, span)
 
 

@@ -36,7 +36,7 @@ from opentelemetry.trace import (
 from cxtrace import _guard
 from cxtrace._runtime import Attributes, Tracing, finish_span, start_span
 from cxtrace._span import LeanSpan, bounded, forget
-from cxtrace.context import SPAN_KEY
+from cxtrace.context import SPAN_KEY, make
 from cxtrace.processors import StampProcessor
 from cxtrace.sampling import DestinationSampler, DestinationState
 
@@ -53,7 +53,6 @@ _SILENT: Final = (
 """Methods of processors that do nothing with a span of ours."""
 
 _RANDOM: Final = getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
-_tuple: Final[Any] = tuple.__new__
 
 
 class _Listeners:
@@ -131,8 +130,8 @@ class Binding:
         if not flags & _SAMPLED:
             return NonRecordingSpan(_without_destination(parent))
         span_id = self._ids.generate_span_id()
-        made = (trace_id, span_id, False, flags, state, 0 < span_id < _SPAN_IDS)
-        identity = _tuple(SpanContext, made)
+        is_valid = 0 < span_id < _SPAN_IDS
+        identity = make(SpanContext, (trace_id, span_id, False, flags, state, is_valid))
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
 
     def _links(self, origin: SpanContext) -> Any:

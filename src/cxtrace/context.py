@@ -36,6 +36,9 @@ LINKING: Final = (
 
 Forget: TypeAlias = Callable[[Span, tuple[str, ...]], None]
 
+make: Final[Any] = tuple.__new__
+"""Makes a named tuple in half the time that its own class takes."""
+
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
@@ -97,19 +100,19 @@ class Identity(_Identity):
         segment: str | None = None,
         linkable: bool = True,
     ) -> "Identity":
-        shown = pseudonym if linkable else None
-        tags = present({names.CUSTOMER_PSEUDONYM: shown})
-        details = present(
-            {
-                **tags,
-                names.CUSTOMER_KEY_ID: key_id if tags else None,
-                names.CUSTOMER_KIND: kind,
-                names.CUSTOMER_SEGMENT: segment,
-                names.CONSENT_STATE: consent,
-            }
-        )
-        made = (consent, kind, pseudonym, key_id, segment, linkable, tags, details)
-        return _Identity.__new__(cls, *made)
+        tags: dict[str, str] = {}
+        details: dict[str, str] = {names.CONSENT_STATE: consent}
+        if linkable and pseudonym is not None:
+            tags[names.CUSTOMER_PSEUDONYM] = details[names.CUSTOMER_PSEUDONYM] = pseudonym
+            if key_id is not None:
+                details[names.CUSTOMER_KEY_ID] = key_id
+        if kind is not None:
+            details[names.CUSTOMER_KIND] = kind
+        if segment is not None:
+            details[names.CUSTOMER_SEGMENT] = segment
+        found = (consent, kind, pseudonym, key_id, segment, linkable, tags, details)
+        made: Identity = make(cls, found)
+        return made
 
 
 def present(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +259,8 @@ class Journey(_Journey):
         named = {names.JOURNEY_NAME: name}
         # A calling service that may not tell the id still tells the name.
         linked = {**named, names.JOURNEY_ID: id} if id else named
-        return _Journey.__new__(cls, name, id, route, named, linked, state)
+        made: Journey = make(cls, (name, id, route, named, linked, state))
+        return made
 
     def __repr__(self) -> str:
         return f"Journey(name={self.name!r}, id={self.id!r}, route={self.route!r})"

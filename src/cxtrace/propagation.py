@@ -36,6 +36,7 @@ from cxtrace.context import (
     Place,
     RequestScope,
     cx_of,
+    make,
     with_cx,
 )
 
@@ -97,7 +98,7 @@ def _extract(values: Iterable[str] | None, context: Context) -> Context:
         scope = RequestScope(runtime.anonymous)
         if runtime.public_endpoint:
             context = _broken_off(context, scope)
-        return with_cx(context, CXContext(scope))
+        return with_cx(context, make(CXContext, (scope, None, None, None, None, None)))
     members = _baggage.acceptable(header)
     identity = _identity_of(members) if members else runtime.anonymous
     known = identity.pseudonym is not None or identity.consent != "unknown"
