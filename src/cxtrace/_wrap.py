@@ -152,23 +152,25 @@ def _generator(fn: Any, open_block: Open) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         body = fn(*args, **kwargs)
         context = open_block()
-        steps = _NO_STEPS if context is None else _Steps(context)
-        step, value = body.send, None
+        steps = None if context is None else _Steps(context)
+        send = body.send
+        step, value = send, None
         while True:
             try:
-                item = steps.run(step, value)
+                item = step(value) if steps is None else steps.run(step, value)
             except StopIteration as stop:
-                steps.end(None)
+                _end(steps, None)
                 return stop.value
             except BaseException as error:
                 value = None  # the error refers to this frame: no cycle
-                steps.end(error)
+                _end(steps, error)
                 raise
             try:
                 value = yield item
-                step = body.send
+                step = send
             except GeneratorExit as error:
-                returned = steps.closing(body.close, error)
+                close = body.close
+                returned = close() if steps is None else steps.closing(close, error)
                 if returned is not None:
                     return returned
                 raise
@@ -188,23 +190,25 @@ def _async_generator(fn: Any, open_block: Open) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         body = fn(*args, **kwargs)
         context = open_block()
-        steps = _NO_STEPS if context is None else _Steps(context)
-        step, value = _unhooked(body.asend), None
+        steps = None if context is None else _Steps(context)
+        send = body.asend
+        step, value = _unhooked(send), None
         while True:
             try:
-                item = await steps.run_async(step, value)
+                item = await (step(value) if steps is None else steps.run_async(step, value))
             except StopAsyncIteration:
-                steps.end(None)
+                _end(steps, None)
                 return
             except BaseException as error:
                 value = None
-                steps.end(error)
+                _end(steps, error)
                 raise
             try:
                 value = yield item
-                step = body.asend
+                step = send
             except GeneratorExit as error:
-                await steps.closing_async(body.aclose, error)
+                close = body.aclose
+                await (close() if steps is None else steps.closing_async(close, error))
                 raise
             except BaseException as error:  # noqa: BLE001  it belongs to the body, whatever it is
                 step, value = body.athrow, error
@@ -222,7 +226,9 @@ class _Steps:
         self._context = context
 
     def run(self, step: Callable[..., Any], *value: Any) -> Any:
-        previous, outer = self._enter()
+        previous, outer = get_current(), _running.get()
+        attach(self._context)
+        _running.set(self)
         try:
             return step(*value)
         finally:
@@ -230,18 +236,14 @@ class _Steps:
             self._leave(previous, outer)
 
     async def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
-        previous, outer = self._enter()
+        previous, outer = get_current(), _running.get()
+        attach(self._context)
+        _running.set(self)
         try:
             return await step(*value)
         finally:
             del value
             self._leave(previous, outer)
-
-    def _enter(self) -> tuple[Context, object]:
-        previous, outer = get_current(), _running.get()
-        attach(self._context)
-        _running.set(self)
-        return previous, outer
 
     def _leave(self, previous: Context, outer: object) -> None:
         # A step that is torn down by the garbage collector ends in a stranger's context.
@@ -274,26 +276,10 @@ class _Steps:
         self.end(exit_)
 
 
-class _NoSteps:
-    """Steps of a generator for which no block was opened: straight through."""
+def _end(steps: _Steps | None, error: BaseException | None) -> None:
+    if steps is not None:
+        steps.end(error)
 
-    def run(self, step: Callable[..., Any], *value: Any) -> Any:
-        return step(*value)
-
-    def run_async(self, step: Callable[..., Any], *value: Any) -> Any:
-        return step(*value)
-
-    def end(self, error: BaseException | None) -> None:
-        pass
-
-    def closing(self, close_body: Callable[[], Any], exit_: GeneratorExit) -> Any:
-        return close_body()
-
-    async def closing_async(self, close_body: Callable[[], Any], exit_: GeneratorExit) -> None:
-        await close_body()
-
-
-_NO_STEPS: Final = _NoSteps()
 
 _DEFERRED: Final = {
     types.CoroutineType: _coroutine,
