@@ -41,7 +41,7 @@ class Line:
     """One case: ours beside the hand-written one.
 
     Attributes:
-        ratio: Of the medians over all rounds.
+        ratio: The median of the ratios round by round, since a slow moment hits a whole round.
         best: Ratio of the minima, which noise from outside disturbs least.
         spread: First and third quartile of the ratio, round by round.
         target: The ratio may be this at most; None where nothing was promised.
@@ -119,7 +119,8 @@ def compare(
     other = [cost * scale for cost in samples[theirs]]
     base = [cost * scale for cost in samples[less]] if less != NOTHING else [0.0] * len(mine)
     added = [cost - without for cost, without in zip(mine, base, strict=True)]
-    ratio = median(added) / median(other)
+    ratios = [a / b for a, b in zip(added, other, strict=True)]
+    ratio = median(ratios)
     return Line(
         case,
         unit,
@@ -127,7 +128,7 @@ def compare(
         median(other),
         ratio,
         (min(mine) - min(base)) / min(other),
-        _quartiles([a / b for a, b in zip(added, other, strict=True)]),
+        _quartiles(ratios),
         target,
         None if target is None else ratio <= target,
         note,

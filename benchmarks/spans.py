@@ -22,6 +22,7 @@ from benchmarks.subjects import (
     Discard,
     a_request,
     by_hand,
+    calling,
     configure,
     hand_forms,
     our_forms,
@@ -58,15 +59,15 @@ def with_sdk(size: Size) -> list[Line]:
     states = _states(tracer.start_span("parent"), request)
     for state, (our_context, their_context, sampled) in states.items():
         calls = size.calls if sampled else size.calls * 5
+        hand = hand_forms(tracer, attributes)
         for form, run in our_forms().items():
             turns[f"{form}, {state}, ours"] = block(run, calls, our_context, provider.force_flush)
-        for form, run in hand_forms(tracer, attributes).items():
             turns[f"{form}, {state}, theirs"] = block(
-                run, calls, their_context, reference.force_flush
+                hand[form], calls, their_context, reference.force_flush
             )
     turns |= _first_of_request(provider, reference, attributes, size)
     turns |= _stamping(request, size)
-    turns |= _baggage(reference, size)
+    turns |= _baggage(reference, attributes, size)
     samples = in_turns(turns, size.rounds)
     return list(_lines(samples, list(states)))
 
@@ -77,10 +78,10 @@ def without_sdk(size: Size) -> list[Line]:
     attributes = tags_of_another_process()
     request = a_request()
     turns = {}
+    hand = hand_forms(get_tracer("by-hand"), attributes)
     for form, run in our_forms().items():
         turns[f"{form}, ours"] = block(run, size.calls * 5, request)
-    for form, run in hand_forms(get_tracer("by-hand"), attributes).items():
-        turns[f"{form}, theirs"] = block(run, size.calls * 5)
+        turns[f"{form}, theirs"] = block(hand[form], size.calls * 5)
     samples = in_turns(turns, size.rounds)
     return [
         compare(samples, f"{form}, no SDK", f"{form}, ours", f"{form}, theirs", target=_NO_SDK)
@@ -165,9 +166,10 @@ def _requesting(provider: TracerProvider) -> Callable[[int], None]:
     return run
 
 
-def _baggage(reference: TracerProvider, size: Size) -> dict[str, Block]:
+def _baggage(reference: TracerProvider, attributes: Attributes, size: Size) -> dict[str, Block]:
     """One outgoing call in each of many requests, so that no header can be kept."""
     standard = [TraceContextTextMapPropagator(), W3CBaggagePropagator()]
+    function = by_hand(reference.get_tracer("by-hand"), attributes)
     client = reference.get_tracer("http-client").start_span(
         "GET", kind=SpanKind.CLIENT, attributes=_REQUEST
     )
@@ -181,6 +183,7 @@ def _baggage(reference: TracerProvider, size: Size) -> dict[str, Block]:
     return {
         "inject, theirs": _injecting(CompositePropagator(standard), outgoing),
         "inject, ours": _injecting(CompositePropagator([*standard, CXPropagator()]), outgoing),
+        "a span by hand": block(calling(function), size.calls, None, reference.force_flush),
     }
 
 
@@ -224,7 +227,7 @@ def _lines(samples: Any, states: list[str]) -> Iterator[Line]:
         samples,
         "signed baggage on one outgoing call",
         "inject, ours",
-        "function, sampled root, theirs",
+        "a span by hand",
         less="inject, theirs",
         target=0.5,
         note="added, beside one hand-written sampled span",
