@@ -83,12 +83,9 @@ def parse(text: str) -> Header:
 
 def signed(members: Mapping[str, str], key: Key, now: float, clock: str = "") -> str:
     """The members, their signature and the journey's clock, as header text."""
-    parts = sorted(
-        [
-            (_part if len(value) <= _MAX_VALUE else _part_anew)(name, value)
-            for name, value in members.items()
-        ]
-    )
+    # An id is another one in each request, and not worth keeping.
+    parts = [(_part_anew if name in IDS else _part)(name, text) for name, text in members.items()]
+    parts.sort()
     moment = str(int(now))
     told = f":{_escaped(clock)}" if clock else ""
     signature = _signature(parts, key, moment, clock)
