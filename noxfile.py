@@ -19,7 +19,7 @@ DIST = ROOT / "dist"
 MEASUREMENTS = ROOT / ".nox" / "coverage-data"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 EXTRAS = "demo,structlog"
-ELSEWHERE = ["backends", "test_docs.py", "test_typing.py"]
+ELSEWHERE = ["backends", "integrations", "test_docs.py", "test_typing.py"]
 """Tests that have a session of their own."""
 ONCE = [
     *("test_benchmarks.py", "test_demo.py", "test_examples.py", "test_pytest_plugin.py"),
@@ -64,7 +64,9 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # The summary names them.
 nox.options.allow_parallel = True
 nox.options.parallel = min(2, os.cpu_count() or 1)
-nox.options.sessions = ["wheel", "tests", "lowest", "coverage", "docs", "typing", "lint"]
+nox.options.sessions = [
+    *("wheel", "tests", "lowest", "integrations", "coverage", "docs", "typing", "lint")
+]
 
 
 def group(name: str) -> tuple[str, ...]:
@@ -95,6 +97,7 @@ def clean() -> dict[str, str | None]:
 def wheel(session: nox.Session) -> None:
     """Build sdist and, out of it, the wheel that every other session installs."""
     shutil.rmtree(DIST, ignore_errors=True)
+    shutil.rmtree(MEASUREMENTS, ignore_errors=True)
     session.install("build", *PROJECT["build-system"]["requires"])
     session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), silent=True)
     session.log("built %s", ", ".join(sorted(file.name for file in DIST.iterdir())))
@@ -107,8 +110,7 @@ def tests(session: nox.Session) -> None:
     if session.python != MEASURED:
         plain_suite(session, "python", but=ELSEWHERE + ONCE)
         return
-    shutil.rmtree(MEASUREMENTS, ignore_errors=True)
-    MEASUREMENTS.mkdir(parents=True)
+    MEASUREMENTS.mkdir(parents=True, exist_ok=True)
     plain_suite(session, "python", "-m", "coverage", "run")
 
 
@@ -120,7 +122,26 @@ def lowest(session: nox.Session) -> None:
     plain_suite(session, "python", but=ELSEWHERE + ONCE)
 
 
-@nox.session(requires=[f"tests-{MEASURED}"])
+@nox.session(python=MEASURED, requires=["wheel"])
+def integrations(session: nox.Session) -> None:
+    """Run the tests with real frameworks, each server in a process of its own."""
+    wheel_and(session, *group("test"), *group("frameworks"))
+    MEASUREMENTS.mkdir(parents=True, exist_ok=True)
+    arguments = session.posargs or ["tests/integrations"]
+    session.run("python", "-m", "coverage", "run", "-m", "pytest", *arguments, env=clean())
+
+
+@nox.session(default=False, python=PRESENT[0], requires=["wheel"])
+def frameworks(session: nox.Session) -> None:
+    """Run the tests with the lowest version of every framework."""
+    named = [each for each in group("frameworks") if not each.startswith("opentelemetry-")]
+    pins = [requirement.replace(">=", "==") for requirement in named]
+    wheel_and(session, *group("test"), *group("frameworks"), *pins)
+    arguments = session.posargs or ["tests/integrations"]
+    session.run("python", "-m", "pytest", *arguments, env=clean())
+
+
+@nox.session(requires=[f"tests-{MEASURED}", "integrations"])
 def coverage(session: nox.Session) -> None:
     """Every branch of src/cxtrace is taken by some test."""
     session.install("coverage[toml]")
@@ -131,7 +152,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(requires=["wheel"])
 def docs(session: nox.Session) -> None:
     """Build the documentation without a warning, and run what it shows."""
-    wheel_and(session, *group("docs"), *group("test"))
+    wheel_and(session, *group("docs"), *group("test"), *group("frameworks"))
     session.run("sphinx-build", "-q", "-W", "--keep-going", "docs", "docs/_build/html")
     session.run("python", "-m", "pytest", "tests/test_docs.py", env=clean())
 
@@ -139,7 +160,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(requires=["wheel"])
 def typing(session: nox.Session) -> None:
     """Check our types and what users see of them, with mypy and pyright."""
-    wheel_and(session, *group("typing"), *group("test"))
+    wheel_and(session, *group("typing"), *group("test"), *group("frameworks"))
     session.run("mypy", "-p", "cxtrace", "-m", "_cxtrace_pytest")
     session.run("python", "-m", "pytest", "tests/test_typing.py", env=clean())
     session.run("pyright")

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from cxtrace import _happy, _model, attributes
+from cxtrace import _happy, _model, _routes, attributes
 from cxtrace._map.shapes import LONGEST_DURATION, MOST_COUNTED
 from cxtrace.journey_map import JourneyMap
 
@@ -23,9 +23,10 @@ prose = st.text(
 """Words over many lines."""
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | numbers | texts
-settings = st.dictionaries(names, scalars | st.lists(scalars, max_size=3), max_size=3)
-"""What a match may say."""
+tokens = st.text("abcXYZ019_-", min_size=1, max_size=9)
+"""Names of headers and cookies."""
+
+identifiers = st.text("abcdxyz_", min_size=1, max_size=5).filter(lambda text: text[0] != "_")
 
 
 def one_of(literal: Any) -> st.SearchStrategy[Any]:
@@ -136,8 +137,94 @@ def frictions(draw: Any) -> _model.Friction:
     )
 
 
+_SEGMENTS = ("basket", "v1.0", "A-b", "{pk}", "{year}-{month}", "item-{item}.html")
+_METHODS = ("GET", "POST", "WEBSOCKET", "*")
+
+paths = st.builds(
+    "/{}{}".format,
+    st.lists(st.sampled_from(_SEGMENTS), max_size=3, unique=True).map("/".join),
+    st.sampled_from(["", "/", "/{rest:path}"]),
+)
+"""Templates of paths with parameters of every kind."""
+
+routes = st.builds("{} {}".format, st.sampled_from(_METHODS), paths)
+"""Methods with templates."""
+
+dotted = st.lists(identifiers, min_size=1, max_size=2).map(".".join)
+kinds = st.none() | one_of(attributes.CustomerKind)
+
+_EARLY = {"header": tokens, "cookie": tokens, "query": texts}
+_WAYS = {**_EARLY, "session": texts, "user": identifiers, "claim": texts}
+_TELLERS = st.one_of(
+    [st.builds(_model.Teller, **{way: name}, kind=kinds) for way, name in _WAYS.items()]
+)
+_EARLY_TELLERS = st.one_of(
+    [st.builds(_model.Teller, **{way: name}) for way, name in _EARLY.items()]
+)
+
+
+def tellers(parameters: list[str], *, late: bool) -> st.SearchStrategy[list[_model.Teller]]:
+    """Rules that ask a request, or one of the parameters of its route."""
+    found = _TELLERS if late else _EARLY_TELLERS
+    if parameters:
+        found |= st.builds(_model.Teller, path=st.sampled_from(parameters))
+    return st.lists(found, max_size=2, unique=True)
+
+
+outcome_rules = st.builds(
+    _model.OutcomeRule,
+    one_of(attributes.Outcome),
+    status=st.none() | st.sampled_from(["200", "2xx", "303", "4xx", "5xx"]),
+    redirect=st.none() | paths,
+    header=tokens,
+    value=st.none() | texts,
+) | st.builds(
+    _model.OutcomeRule, one_of(attributes.Outcome), status=st.sampled_from(["302", "5xx"])
+)
+"""What an answer means, by any of its signs."""
+
+_TARGETS: dict[str, st.SearchStrategy[str]] = {
+    "route": routes,
+    "function": st.builds("{}:{}".format, dotted, dotted),
+    "task": texts,
+    "consume": texts,
+    "rpc": st.builds("{}/{}".format, dotted, identifiers),
+}
+
+
+@st.composite
+def matches(draw: Any) -> _model.Match:
+    """A place in code that stays untouched."""
+    way = draw(st.sampled_from(sorted(_TARGETS)))
+    target = draw(_TARGETS[way])
+    known = _routes.parameters(target) if way == "route" else []
+    return _model.Match(
+        **{way: target},
+        outcome=draw(st.lists(outcome_rules, max_size=2, unique=True)),
+        customer=draw(tellers(known, late=True)),
+        journey=draw(tellers(known, late=False)),
+    )
+
+
+requests = st.builds(
+    _model.Requests, tellers(["customer_id"], late=True), tellers(["order"], late=False)
+)
+"""What every request tells."""
+
+
+def target_of(match: _model.Match) -> tuple[str, str]:
+    """What no second touchpoint may have: a route counts without the names of its parameters."""
+    way = next(way for way in _TARGETS if getattr(match, way) is not None)
+    target = getattr(match, way)
+    return way, _routes.shape(target) if way == "route" else target
+
+
 def touchpoints(
-    name: str, stages: list[str], functions: list[str], promise_ids: list[str]
+    name: str,
+    stages: list[str],
+    functions: list[str],
+    promise_ids: list[str],
+    found_at: list[_model.Match],
 ) -> st.SearchStrategy[_model.Touchpoint]:
     """A touchpoint that refers to what the map has."""
     return st.builds(
@@ -153,7 +240,7 @@ def touchpoints(
         expected_actions=st.none() | st.integers(0, 9),
         promises=some(promise_ids),
         friction=frictions(),
-        match=st.lists(settings, max_size=2, unique_by=repr),
+        match=st.just(found_at),
         importance=st.none() | one_of(_model.Importance),
         description=st.none() | prose.filter(str.strip),
     )
@@ -184,10 +271,13 @@ def journey_maps(draw: Any) -> JourneyMap:
     )
     orders = draw(st.permutations(range(len(stages))))
     version = draw(st.none() | texts)
+    found_at = draw(st.lists(matches(), max_size=3, unique_by=target_of)) if points else []
+    at = {n: found_at[number :: len(points)] for number, n in enumerate(points)}
     return JourneyMap(
         name=draw(texts),
         **({} if version is None else {"version": version}),
         context=some_names(),
+        request=draw(requests),
         functions={
             n: _model.Function(n, draw(st.none() | texts), draw(st.none() | predicates()))
             for n in functions
@@ -198,6 +288,8 @@ def journey_maps(draw: Any) -> JourneyMap:
         },
         friction=draw(frictions()),
         promises={n: draw(promises(n, points)) for n in promise_ids},
-        touchpoints={n: draw(touchpoints(n, stages, functions, promise_ids)) for n in points},
+        touchpoints={
+            n: draw(touchpoints(n, stages, functions, promise_ids, at[n])) for n in points
+        },
         journeys={n: draw(journeys(n, points)) for n in some_names()},
     )

@@ -23,7 +23,8 @@ from cxtrace import (
     touchpoint,
 )
 from cxtrace._handles import SpanHandle
-from cxtrace.context import KEY, CXContext, Identity, Journey, Place, RequestScope
+from cxtrace._scope import RequestScope
+from cxtrace.context import KEY, CXContext, Identity, Journey, Place
 
 HOSTS = create_key("hosts")
 MANY = settings(

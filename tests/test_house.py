@@ -22,33 +22,43 @@ LAYERS = (
     "exceptions attributes typing _version _guard _clock _closed_sets _map _map.text",
     # facts
     """
-    _happy _model _project _map.source _map.place _map.shapes _map.tables _map.schema _map.merge
+    _happy _model _project _routes _map.source _map.place _map.shapes _map.tables _map.matching _map.schema _map.merge
     _map.dump _map.find journey_map _map.lint privacy _baggage _destination _tree
     """,
     # what is true now
     """
-    context _leave _runtime _friction _journeys _lived _promises _expectations _instruments _events
+    context _scope _leave _runtime _friction _journeys _lived _promises _expectations _instruments _events
     """,
     # what users write
     """
-    _wrap _noun _signal _customer_signals _company_signals _handles signals _milestones _measures
-    _ending _plan _touchpoint _journey _threads
+    _wrap _noun _signal _outcome _identity _customer_signals _company_signals _handles signals _milestones _measures
+    _ending _plan _touchpoint _journey _threads _visit
     """,
     # pluggable steps
     """
     sampling _span _tracing _metering processors _redirects propagation _console _counting _otlp
-    _otlp_json _otlp_file exporters logs
+    _otlp_json _otlp_file exporters logs binding _auto
     """,
     # assembly
     """
-    _settings _deadline _forkable _pipelines _wiring _config diagnostics
+    _settings _deadline _forkable _pipelines _wiring _config _zero_code diagnostics
     testing testing._records testing._fixed testing._providers testing._reading testing._personal
     testing._capture testing._swap
     """,
     # edges
     """
-    _code_scan _code_check platform platform.mermaid platform.series
-    cli cli._drawing cli.check cli.map cli.demo
+    integrations integrations._http  
+     integrations.asgi  
+       
+     integrations.starlette  
+      
+      
+    _code_names _code_scan _code_check platform platform.mermaid platform.series _startup.sitecustomize
+    platform.scaffold platform.scaffold.facts platform.scaffold.templates platform.scaffold.words
+    platform.scaffold.naming platform.scaffold.celery platform.scaffold.django
+    platform.scaffold.flask platform.scaffold.openapi platform.scaffold.starlette
+    platform.scaffold.targets platform.scaffold.draft platform.scaffold.writing
+    cli cli._drawing cli.check cli.map cli.demo cli.run cli.scaffold
     cli._demo cli._demo.facts cli._demo.asking cli._demo.shop cli._demo.services cli._demo.walking
     cli._demo.reading cli._demo.checks cli._demo.summary cli._demo.report
     """,
@@ -67,7 +77,7 @@ LOADED_BY_THE_API = {"deprecated", "wrapt", "importlib_metadata", "zipp"}
 """What older versions of OpenTelemetry's API load."""
 NEVER_LOADED = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto")
 API = "opentelemetry.attributes, opentelemetry.context, opentelemetry.trace"
-MOST_LOADED_OVER_THE_API = 22
+MOST_LOADED_OVER_THE_API = 25
 FRAMEWORKS = {"aiohttp", "celery", "django", "fastapi", "flask", "httpx", "requests", "starlette"}
 
 LONGEST_MODULE = 400

@@ -608,7 +608,7 @@ def test_link_to_a_stranger(cx, propagator):
 
 def test_remembers_a_bounded_number(cx, propagator, monkeypatch):
     """A request with very many open spans remembers some of them, and counts the others."""
-    monkeypatch.setattr("cxtrace.context.MAX_OPEN_SPANS", 3)
+    monkeypatch.setattr("cxtrace._scope.MAX_OPEN_SPANS", 3)
     with journey("j"):
         blocks = [touchpoint(f"t{number}") for number in range(4)]
         for block in blocks:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,13 @@ from cxtrace._model import (
     FrictionRule,
     Function,
     Journey,
+    Match,
+    OutcomeRule,
     Place,
     Promise,
+    Requests,
     Stage,
+    Teller,
     Touchpoint,
 )
 from cxtrace.exceptions import MapError
@@ -68,13 +73,20 @@ def test_a_map_survives_being_written_and_read(journey_map: JourneyMap) -> None:
     assert again == journey_map
 
 
-@given(journey_maps())
-def test_every_map_fits_the_schema_of_editors(journey_map: JourneyMap) -> None:
-    """What we accept, the JSON Schema accepts."""
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    """Checks whether something fits the schema."""
     jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft7Validator.check_schema(json_schema())
+    return jsonschema.Draft7Validator(json_schema())
+
+
+@given(journey_map=journey_maps())
+def test_every_map_fits_the_schema_of_editors(validator: Any, journey_map: JourneyMap) -> None:
+    """What we accept, the JSON Schema accepts."""
     plain = json.loads(json.dumps(journey_map.to_dict()))
 
-    jsonschema.validate(plain, json_schema(), cls=jsonschema.Draft7Validator)
+    validator.validate(plain)
 
 
 def test_the_schema_in_the_repository_is_the_generated_one() -> None:
@@ -100,6 +112,9 @@ def test_a_map_holds_what_its_file_says() -> None:
         name = "retail"
         version = "7"
         context = ["weather"]
+        [request]
+        customer = [{ user = "pk" }, { cookie = "visitor", kind = "anonymous" }]
+        journey = { header = "X-Journey-Id" }
         [functions]
         it = { contact = "#it", happy = "value.amount > 1" }
         [friction]
@@ -144,7 +159,10 @@ def test_a_map_holds_what_its_file_says() -> None:
         expected_actions = 0
         promises = ["pay_fast"]
         friction = { slow = { after = "1.5s" }, repeat_contact = { count = 4 }, suppress = ["slow"]}
-        match = [{ route = "POST /pay", count = 3, share = 0.5, on = true, of = ["a", 1] }]
+        match = [
+          { route = "POST /pay/{order}", outcome = { status = "4xx", is = "failed" } },
+          { task = "shop.pay", customer = [{ header = "X-Id", kind = "account" }] },
+        ]
         importance = "critical"
         [[journey]]
         name = "order"
@@ -166,6 +184,10 @@ def test_a_map_holds_what_its_file_says() -> None:
         name="retail",
         version="7",
         context=("weather",),
+        request=Requests(
+            (Teller(user="pk"), Teller(cookie="visitor", kind="anonymous")),
+            (Teller(header="X-Journey-Id"),),
+        ),
         functions={"it": Function("it", "#it", "value.amount > 1")},
         friction=Friction({"slow": FrictionRule("slow", after=5.0, severity="low")}, ["backtrack"]),
         stages={"purchase": Stage("purchase", "customer", 4)},
@@ -207,7 +229,10 @@ def test_a_map_holds_what_its_file_says() -> None:
                 0,
                 ("pay_fast",),
                 friction,
-                ({"route": "POST /pay", "count": 3, "share": 0.5, "on": True, "of": ("a", 1)},),
+                (
+                    Match("POST /pay/{order}", outcome=(OutcomeRule("failed", "4xx"),)),
+                    Match(task="shop.pay", customer=(Teller("X-Id", kind="account"),)),
+                ),
                 "critical",
                 "Two\nlines",
             ),

@@ -32,6 +32,17 @@ def test_waiting_adds_up() -> None:
     assert lived.waited == 0.75
 
 
+def test_retries_of_the_service_are_no_actions() -> None:
+    """What the service tries again is waited for, and is nothing that the customer did."""
+    lived = Lived()
+    lived.wait(0.5)
+    lived.retry(0.25)
+    lived.retry(0.0)
+
+    assert (lived.service_retries, lived.waited) == (2, 0.75)
+    assert (lived.actions, lived.retries) == (0, 0)
+
+
 def test_rejections_are_counted_apart() -> None:
     """Each friction counts, and those of type validation_rejected once more."""
     lived = Lived()

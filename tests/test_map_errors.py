@@ -601,33 +601,7 @@ ONE_PROBLEM = [
     (
         'match = [{ route = "POST /pay" }]',
         'match = [{ route = "" }]',
-        f'{PAY}.match[#1].route: "" is empty; write text such as "POST /checkout/pay"',
-    ),
-    (
-        'match = [{ route = "POST /pay" }]',
-        "match = [{ route = 2020-01-01 }]",
-        (
-            f"{PAY}.match[#1].route: 2020-01-01 is no text or number;"
-            ' write one such as "POST /checkout/pay"'
-        ),
-    ),
-    (
-        'match = [{ route = "POST /pay" }]',
-        'match = [{ route = [""] }]',
-        f'{PAY}.match[#1].route[0]: "" is empty; write text such as "POST /checkout/pay"',
-    ),
-    (
-        'match = [{ route = "POST /pay" }]',
-        "match = [{ route = inf }]",
-        f"{PAY}.match[#1].route: inf is not a finite number; write one such as 1.0",
-    ),
-    (
-        'match = [{ route = "POST /pay" }]',
-        'match = { route = "POST /pay" }',
-        (
-            f'{PAY}.match: {{ route = "POST /pay" }} is not an array;'
-            ' write [{ route = "POST /checkout/pay" }]'
-        ),
+        f'{PAY}.match[#1].route: "" is empty; write text such as "POST /basket/add/{{pk}}"',
     ),
     # defined twice
     (
@@ -796,7 +770,7 @@ def test_a_key_may_be_quoted_and_dotted() -> None:
     assert found == [
         (
             'm.toml:1: "a b": "a b" is not a key of a journey map; write one of:'
-            " schema, name, version, context, functions, friction, stage, promise, …"
+            " schema, name, version, context, request, functions, friction, stage, …"
         )
     ]
 

@@ -106,6 +106,57 @@ def test_interactions_are_actions(shop: Capture, meters: Meters, clock: Clock) -
     ]
 
 
+def test_a_retry_of_the_service_is_waiting(shop: Capture, clock: Clock) -> None:
+    """What the service tries again costs the customer time, and no action; no second twice."""
+    with touchpoint("page.one") as tp:
+        with interaction("type"):
+            clock.tick(0.5)
+            assert tp.retry(0.25) is tp  # within what is measured already
+        clock.tick(2)
+        cxtrace.current_touchpoint().retry(1.5).retry()
+
+    assert effort(shop, "page.one") == (1, 0, 2.0)
+    assert shop.tags("page.one")["cx.effort.service_retries"] == 3
+
+
+def test_a_retry_in_a_touchpoint_within(shop: Capture, clock: Clock) -> None:
+    """A retry counts where it happens: not for the touchpoint around, which measures its own."""
+    with touchpoint("page.one"), interaction("type"), touchpoint("page.two") as inner:
+        clock.tick(0.5)
+        inner.retry(0.25)
+
+    assert shop.tags("page.two")["cx.effort.service_retries"] == 1
+    assert "cx.effort.service_retries" not in shop.tags("page.one")
+    assert effort(shop, "page.one") == (1, 0, 0.5)
+    assert effort(shop, "page.two") == (None, None, None)
+
+
+@pytest.mark.parametrize("wait", [-1.0, float("nan"), float("inf"), "soon", None])
+def test_a_retry_without_a_right_time(shop: Capture, clock: Clock, wait: Any) -> None:
+    """A time that is none is refused; the retry counts."""
+    with touchpoint("page.one") as tp:
+        with interaction("type"):
+            clock.tick(0.5)
+        tp.retry(wait)
+
+    assert shop.tags("page.one")["cx.effort.service_retries"] == 1
+    assert effort(shop, "page.one") == (1, 0, 0.5)
+
+
+def test_a_retry_that_comes_too_late(shop: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the end and outside of any touchpoint nothing happens; our own errors are ours."""
+    with touchpoint("page.one") as tp:
+        pass
+    tp.retry(1.0)
+    cxtrace.current_touchpoint().retry(1.0)
+    with touchpoint("page.two") as broken:
+        monkeypatch.setattr(type(broken.measures), "retry", None)
+        broken.retry(1.0)
+
+    assert "cx.effort.service_retries" not in shop.tags("page.one")
+    assert _guard.counts() == {"errors.retry": 1}
+
+
 def test_without_actions_there_is_no_effort(shop: Capture, meters: Meters) -> None:
     """What the company does costs the customer nothing, and nothing is said of it."""
     with touchpoint("page.one"):

@@ -12,11 +12,14 @@ from cxtrace._model import (
     Friction,
     FrictionRule,
     Journey,
+    Match,
+    OutcomeRule,
     Place,
     Promise,
+    Requests,
+    Teller,
     TimeUnit,
     Touchpoint,
-    freeze,
 )
 
 
@@ -29,14 +32,12 @@ def test_a_fact_cannot_be_changed() -> None:
 
 
 def test_mappings_cannot_be_changed() -> None:
-    """Neither weights, nor routes, nor rules, nor the tables inside of settings are writable."""
+    """Neither weights, nor routes, nor rules are writable."""
     friction = Friction({"slow": FrictionRule("slow", after=1.0)})
-    touchpoint = Touchpoint(
-        "cart.view", "purchase", "sales", influence={"it": 1.0}, match=[{"a": {"b": 1}}]
-    )
+    touchpoint = Touchpoint("cart.view", "purchase", "sales", influence={"it": 1.0})
     journey = Journey("look", routes={"only": ["cart.view"]})
 
-    for mapping in (touchpoint.influence, touchpoint.match[0]["a"], journey.routes, friction.rules):
+    for mapping in (touchpoint.influence, journey.routes, friction.rules):
         with pytest.raises(TypeError):
             mapping["x"] = 1  # type: ignore[index]
 
@@ -53,17 +54,26 @@ def test_a_fact_does_not_follow_what_it_was_made_of() -> None:
 
 def test_equal_facts_have_equal_hashes() -> None:
     """Touchpoints and journeys can stand in sets, mappings and all."""
-    points = {Touchpoint("a", "b", "it", influence={"it": 1.0}, match=[{"route": "/"}])} | {
-        Touchpoint("a", "b", "it", influence={"it": 1.0}, match=[{"route": "/"}])
+    points = {
+        Touchpoint("a", "b", "it", influence={"it": 1.0}, match=[Match(route="GET /")]),
+        Touchpoint("a", "b", "it", influence={"it": 1.0}, match=(Match(route="GET /"),)),
     }
     ways = {Journey("j", routes={"r": ("a",)}), Journey("j", routes={"r": ["a"]})}
 
     assert (len(points), len(ways)) == (1, 1)
 
 
-def test_freezing_reaches_all_the_way_down() -> None:
-    """Lists inside of tables become tuples."""
-    assert freeze({"a": [1, {"b": [2]}]}) == {"a": (1, {"b": (2,)})}
+def test_rules_for_requests_are_values() -> None:
+    """What was given as lists is kept as tuples, and compares so."""
+    tellers, outcomes = [Teller(header="X-Id")], [OutcomeRule("failed", status="4xx")]
+    match = Match("GET /", outcome=outcomes, customer=tellers, journey=tellers)
+    requests = Requests(tellers, tellers)
+    tellers.clear()
+    outcomes.clear()
+
+    assert match.outcome == (OutcomeRule("failed", status="4xx"),)
+    assert match.customer == match.journey == requests.customer == (Teller(header="X-Id"),)
+    assert hash(requests) == hash(Requests(requests.customer, [*requests.journey]))
 
 
 def test_a_place_reads_as_editors_jump_to_it() -> None:

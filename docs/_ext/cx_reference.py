@@ -272,6 +272,8 @@ def _keys(title: str, table: dict[str, Any]) -> str:
 def _type(part: dict[str, Any]) -> str:
     if "const" in part:
         return f'`"{part["const"]}"`'
+    if "oneOf" in part:
+        return "table, or array of table"
     if "enum" in part:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if part.get("type") == "array":

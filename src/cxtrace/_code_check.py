@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
+from pathlib import Path
 
+from cxtrace._code_names import Defined
 from cxtrace._code_scan import Scan, Use
 from cxtrace._map.lint import Finding
 from cxtrace._map.text import choices, guess
@@ -25,7 +27,7 @@ def compare(journey_map: JourneyMap, scan: Scan) -> list[Finding]:
         in_code += _arguments(use, journey_map)
     in_code += _disagreements(planned)
     in_code.sort(key=lambda finding: (finding.problem.file, finding.problem.line))
-    return [*in_code, *_not_emitted(journey_map, planned)]
+    return [*in_code, *_not_emitted(journey_map, planned), *_matches(journey_map, scan)]
 
 
 def _finding(use: Use, rule: str, message: str) -> Finding:
@@ -51,9 +53,7 @@ def _names(use: Use, known: Collection[str]) -> Iterator[Finding]:
         message = "not checked: the name is known only when the code runs"
         yield Finding("not-checked", "note", Problem(use.file, use.line, use.kind, message))
     elif use.name not in known:
-        near = guess(use.name, known)
-        advice = f'; did you mean "{near}"?' if near else choices(sorted(known))
-        message = f'the map has no {use.kind} "{use.name}"{advice}'
+        message = f'the map has no {use.kind} "{use.name}"{_advice(use.name, known)}'
         yield _finding(use, f"unknown-{use.kind}", message)
 
 
@@ -91,3 +91,53 @@ def _not_emitted(journey_map: JourneyMap, uses: Collection[Use]) -> Iterator[Fin
             message = "planned, but no code emits it; decorate the code, or add match to the map"
             key = f"touchpoint[{name}]"
             yield Finding("not-emitted", "error", Problem(place.file, place.line, key, message))
+
+
+def _matches(journey_map: JourneyMap, scan: Scan) -> Iterator[Finding]:
+    """Functions that the map names; a module that is not among the code is not judged."""
+    for name, touchpoint in journey_map.touchpoints.items():
+        place = journey_map.places[("touchpoint", name)]
+        for target in (match.function for match in touchpoint.match if match.function):
+            for rule, message in _match(name, target, scan):
+                key = f"touchpoint[{name}].match"
+                yield Finding(rule, "error", Problem(place.file, place.line, key, message))
+
+
+def _match(name: str, target: str, scan: Scan) -> Iterator[tuple[str, str]]:
+    module, _, path = target.partition(":")
+    known = scan.modules.get(module)
+    if known is None:
+        if _should_be_there(module, scan):
+            others = [other for other in scan.modules if "." in other]
+            yield "match-not-found", f'the code has no module "{module}"{_advice(module, others)}'
+        return
+    found = known.find(path)
+    if found is None:
+        message = f'{known.file} has no "{path}"{_advice(path, [*known.functions()])}'
+        yield "match-not-found", message
+    elif found.kind == "class":
+        yield "match-not-found", f'"{target}" is a class; name a function or a method'
+    else:
+        yield from _counted_twice(name, found, scan)
+
+
+def _should_be_there(module: str, scan: Scan) -> bool:
+    """Whether its package is among the code, and has no such module in another language."""
+    package, _, name = module.rpartition(".")
+    known = scan.modules.get(package)
+    if known is None or Path(known.file).name != "__init__.py" or known.is_open:
+        return False
+    return all(entry.name.partition(".")[0] != name for entry in Path(known.file).parent.iterdir())
+
+
+def _advice(wrong: str, known: Collection[str]) -> str:
+    near = guess(wrong, known)
+    return f'; did you mean "{near}"?' if near else choices(sorted(known))
+
+
+def _counted_twice(name: str, found: Defined, scan: Scan) -> Iterator[tuple[str, str]]:
+    for use in scan.uses:
+        is_this = use.kind == "touchpoint" and use.name == name
+        if is_this and use.file == found.file and use.line in found.decorators:
+            message = f"{use.file}:{use.line} makes this touchpoint of the function already"
+            yield "match-twice", f"{message}; remove the decorator or the match"

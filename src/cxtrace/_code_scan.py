@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import attrs
 
+from cxtrace._code_names import Defined, module_names, module_of
+
 SKIPPED: Final = frozenset({"node_modules", "site-packages", "__pycache__", "venv"})
 """Directories that hold no code of the project; hidden directories are passed over too."""
 
@@ -49,6 +51,8 @@ class Scan:
     """Files that could not be read: path, line or 0, reason."""
     files: list[Path] = attrs.field(factory=list)
     """The files that were looked at."""
+    modules: dict[str, Defined] = attrs.field(factory=dict)
+    """What the modules define, by every name that they can be imported by."""
 
 
 def scan(paths: Iterable[Path]) -> Scan:
@@ -57,13 +61,16 @@ def scan(paths: Iterable[Path]) -> Scan:
     for path in paths:
         for file in _files(path):
             result.files.append(file)
-            _scan_file(file, result)
+            _scan_file(file, path, result)
     return result
 
 
-def _scan_file(file: Path, result: Scan) -> None:
+def _scan_file(file: Path, root: Path, result: Scan) -> None:
     try:
-        result.uses.extend(uses(file.read_bytes(), str(file)))
+        tree = _tree(file.read_bytes(), str(file))
+        result.uses.extend(_uses(tree, str(file)))
+        module = module_of(tree, str(file))
+        result.modules.update(dict.fromkeys(module_names(file.resolve(), root.resolve()), module))
     except SyntaxError as error:
         result.unreadable.append((str(file), error.lineno or 0, error.msg))
     except (OSError, ValueError, RecursionError, MemoryError) as error:
@@ -86,9 +93,16 @@ def uses(source: bytes, file: str) -> list[Use]:
         SyntaxError: The source is not Python, or not in its declared encoding.
         ValueError: The source holds null bytes.
     """
+    return _uses(_tree(source, file), file)
+
+
+def _tree(source: bytes, file: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree = ast.parse(source, file)
+        return ast.parse(source, file)
+
+
+def _uses(tree: ast.Module, file: str) -> list[Use]:
     nodes = list(ast.walk(tree))
     reader = _Reader(file, _imported(nodes), _constants(tree, nodes))
     found = [use for node in nodes if isinstance(node, ast.Call) and (use := reader.use(node))]

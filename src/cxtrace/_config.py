@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-from cxtrace import _ending, _instruments, _measures, _metering, _runtime
+from cxtrace import _auto, _ending, _instruments, _measures, _metering, _runtime, binding
 from cxtrace import attributes as names
 from cxtrace._deadline import DEADLINE, at_exit, prepare, within
 from cxtrace._pipelines import log_pipeline, metric_pipeline
@@ -142,8 +142,16 @@ def _wire(settings: Settings) -> Wiring:
         pipeline.install()
     _runtime.use(runtime_of(settings, tracing_of(wired.provider, version())))
     _use_propagator()
+    _bind(settings.journey_map)
     _flush_at_exit()
     return wired
+
+
+def _bind(journey_map: JourneyMap | None) -> None:
+    if journey_map is not None:
+        binding.bind_functions(journey_map)
+        if binding.bindings() is not None:
+            _auto.instrument()
 
 
 def _wire_spans(settings: Settings, found: Any, resource: Resource) -> Wiring:

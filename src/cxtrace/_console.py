@@ -59,7 +59,7 @@ class TreeExporter(SpanExporter):
             return SpanExportResult.FAILURE
         with self._lock:
             roots = [self._keep(span) for span in spans]
-            trees = [self._tree(root) for root in roots if root]
+            trees = [tree for root in roots if root and (tree := self._tree(root))]
             while sum(map(len, self._waiting.values())) > self._max_spans:
                 trees.append(self._waiting.pop(next(iter(self._waiting))))
             printed = self._print(trees)
@@ -84,8 +84,11 @@ class TreeExporter(SpanExporter):
         return seen if span.parent is None or span.parent.is_remote else None
 
     def _tree(self, root: RecordedSpan) -> list[RecordedSpan]:
-        """Take what hangs from ``root``; a trace may have other roots in this process."""
-        waiting = self._waiting.pop(root.trace_id)
+        """Take what hangs from ``root``; a trace may have other roots in this process.
+
+        Nothing where another root has taken it: a worker may run in the process of its caller.
+        """
+        waiting = self._waiting.pop(root.trace_id, [])
         below: dict[str | None, list[str]] = defaultdict(list)
         for span in waiting:
             below[span.parent_id].append(span.span_id)

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 _HOSTS: Final = ("server.address", "net.peer.name")
 _SAY_WHERE: Final = (*_HOSTS, "url.full", "http.url")
+_OF_A_BROKER: Final = frozenset(
+    {"messaging.system", "messaging.destination", "messaging.message.id", "messaging.message_id"}
+)
 _SUFFIXES: Final = (".internal", ".local", ".svc", ".cluster.local", ".localhost")
 _NETWORKS: Final = tuple(
     ip_network(block)
@@ -27,7 +30,7 @@ def is_ours(attributes: Mapping[str, Any], trusted: tuple[str, ...]) -> bool | N
         attributes: Of the CLIENT or PRODUCER span, by old or new conventions.
         trusted: Hosts that are ours as well: ``api.example.com``, ``*.example.com``.
     """
-    if "messaging.system" in attributes:
+    if not _OF_A_BROKER.isdisjoint(attributes):
         return True
     found = None
     for key in _SAY_WHERE:

@@ -82,6 +82,8 @@ class Endings:
         last: dict[str, Any] = {}
         if actions is not None:
             last = _effort_on_span(actions, 0 if lived is None else lived.retries, waited)
+        if lived is not None and lived.service_retries:
+            last[names.EFFORT_SERVICE_RETRIES] = lived.service_retries
         evaluations = self._evaluate(ending)
         if outcome == "abandoned":
             self._tell_abandoned(ending)

@@ -1,6 +1,5 @@
 """The handles of open touchpoints and interactions: what a developer says about the customer."""
 
-import re
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
@@ -10,10 +9,12 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, Status, St
 
 from cxtrace import _clock, _guard, _runtime
 from cxtrace import attributes as names
-from cxtrace._closed_sets import is_of_somebody, is_one_of, refuse, refuse_for
+from cxtrace._closed_sets import is_one_of, refuse
 from cxtrace._company_signals import CompanySignals
 from cxtrace._customer_signals import CustomerSignals
 from cxtrace._lived import Lived
+from cxtrace._outcome import checked_reason, outcome_of, type_of
+from cxtrace._scope import RequestScope
 from cxtrace.attributes import Outcome
 from cxtrace.context import (
     KEY,
@@ -23,7 +24,6 @@ from cxtrace.context import (
     Identity,
     Journey,
     Place,
-    RequestScope,
     with_span,
 )
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from cxtrace._measures import Measures
 
 _OUTCOMES: Final = frozenset(get_args(Outcome))
-_REASON: Final = r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}"
 _COMPLETED: Final[dict[str, Any]] = {names.TOUCHPOINT_OUTCOME: "completed"}
 _ERROR: Final = Status(StatusCode.ERROR)
 _ALONE: Final = object()
@@ -77,7 +76,7 @@ class SpanHandle(Block):
             reason: A short code such as ``card_declined``; becomes ``error.type``.
         """
         if not self.ended:
-            self._error = _checked_reason(reason)
+            self._error = checked_reason(reason)
         return self
 
     def set(self: S, values: Mapping[str, Any]) -> S:
@@ -136,7 +135,7 @@ class SpanHandle(Block):
 
     def _last(self, error: BaseException | None) -> dict[str, Any]:
         if self._error is None and isinstance(error, Exception):
-            self._error = _type_of(error)
+            self._error = type_of(error)
         if self._error is None:
             return {}
         self._mark()
@@ -246,6 +245,11 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         """Whether there is still something to be said here; not in a forked child's copy."""
         return not self.ended and self._forks == _runtime.forks
 
+    @property
+    def has_been_judged(self) -> bool:
+        """Whether the code has said how it ended, or it has ended."""
+        return self.ended or self._outcome is not None
+
     def arrive(self) -> None:
         """Measure what a visit means as soon as it begins."""
         try:
@@ -261,6 +265,19 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
             self.measures.act(self, interaction)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("act", error)
+
+    def retry(self, wait: float = 0.0) -> "TouchpointHandle":
+        """Count an attempt that the service makes again by itself; the customer only waits.
+
+        Args:
+            wait: Seconds until then.
+        """
+        if self.measures is not None and self.is_open:
+            try:
+                self.measures.retry(self, wait)
+            except Exception as error:  # noqa: BLE001
+                _guard.swallow("retry", error)
+        return self
 
     def outcome(self, outcome: Outcome) -> "TouchpointHandle":
         """Say how the touchpoint ended for the customer. The last word before the end counts.
@@ -319,7 +336,7 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         if outcome is None:
             if error is None:
                 return _COMPLETED
-            outcome = _outcome_of(error)
+            outcome = outcome_of(error)
         if outcome != "failed":
             return {names.TOUCHPOINT_OUTCOME: outcome}
         last = super()._last(error)
@@ -327,41 +344,6 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
             self._mark()
         last[names.TOUCHPOINT_OUTCOME] = outcome
         return last
-
-
-_GIVEN_UP: Final = frozenset(
-    {
-        "concurrent.futures._base.CancelledError",
-        "starlette.requests.ClientDisconnect",
-        "starlette.websockets.WebSocketDisconnect",
-        "websockets.exceptions.ConnectionClosedOK",
-        "websockets.exceptions.ConnectionClosedError",
-    }
-)
-"""Ordinary exceptions by which frameworks say that the customer has gone."""
-
-
-def _outcome_of(error: BaseException) -> str:
-    if _type_of(error) in _GIVEN_UP:
-        return "abandoned"
-    return "failed" if isinstance(error, Exception) else "abandoned"
-
-
-def _type_of(error: BaseException) -> str:
-    kind = type(error)
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
-
-
-def _checked_reason(reason: object) -> str:
-    if isinstance(reason, str) and re.fullmatch(_REASON, reason) and not is_of_somebody(reason):
-        return reason
-    refuse_for(
-        "reason",
-        "fail() takes a short code such as 'card_declined', of letters, digits and _ . : - and at "
-        "most 64 of them",
-    )
-    return "unspecified"
 
 
 NO_TOUCHPOINT: Final = TouchpointHandle(

@@ -1,18 +1,19 @@
 """``journey()``, ``customer()`` and ``identify()``: who is on the way through what."""
 
 import os
-import re
 from functools import cache
-from typing import Any, Final, get_args
+from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
 from cxtrace import _clock, _guard, _runtime
-from cxtrace._closed_sets import checked, is_one_of, refuse
+from cxtrace._closed_sets import checked
 from cxtrace._handles import current_touchpoint
+from cxtrace._identity import identity_of
 from cxtrace._noun import Noun
 from cxtrace._plan import checked_name, refuse_function
+from cxtrace._scope import RequestScope
 from cxtrace._touchpoint import outermost
 from cxtrace._wrap import block_of
 from cxtrace.attributes import Consent, CustomerKind, JourneyOutcome
@@ -21,16 +22,11 @@ from cxtrace.context import (
     CXContext,
     Identity,
     Journey,
-    RequestScope,
     cx_of,
     make,
     with_cx,
 )
 from cxtrace.typing import CustomerId
-
-_CONSENTS: Final = frozenset(get_args(Consent))
-_KINDS: Final = frozenset(get_args(CustomerKind))
-_SEGMENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
 
 
 class JourneyHandle(Block):
@@ -196,8 +192,8 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
             return None
         context = get_current()
         cx = cx_of(context) or outermost(context)
-        found = _identity(self._id, self._kind, self._segment, self._consent, cx.identity)
-        _remember_consent(cx.journey, found)
+        found = identity_of(self._id, self._kind, self._segment, self._consent, cx.identity)
+        remember_consent(cx.journey, found)
         scope = RequestScope(found, cx.scope, settled=True)
         block = CustomerHandle(context, found.pseudonym)
         inner = (scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
@@ -236,11 +232,34 @@ def identify(
         if cx is None:
             _guard.count("identify.outside_of_request")
             cx = outermost(context)
-        found = _identity(id, kind, segment, consent, cx.identity)
-        _remember_consent(cx.journey, found)
-        cx.scope.identify(found, _runtime.current.tracing.forget)
+        found = identity_of(id, kind, segment, consent, cx.identity)
+        remember_consent(cx.journey, found)
+        cx.scope.identify(found, _runtime.current.tracing)
     except Exception as error:  # noqa: BLE001
         _guard.swallow("identify", error)
+
+
+def identify_in(scope: RequestScope, customer_id: CustomerId, kind: CustomerKind | None) -> None:
+    """Say who the customer of a request is."""
+    found = identity_of(customer_id, kind, None, None, scope.identity)
+    scope.identify(found, _runtime.current.tracing)
+
+
+def told(name: str, identifier: str, *, is_plain: bool) -> Journey:
+    """The journey that a part of a request identifies.
+
+    Args:
+        name: As in the journey map.
+        identifier: What the request says.
+        is_plain: Whether it may be sent as it stands, if it is an opaque token. A cookie may not:
+            whoever knows it could be taken for the customer.
+    """
+    # Heavy to import for those who never give an id.
+    from cxtrace import privacy
+
+    if is_plain:
+        return _known(name, privacy.journey_id(identifier, _runtime.key), None)
+    return _known(name, privacy.hashed_journey_id(name, identifier, _runtime.key()), None)
 
 
 def new_id() -> str:
@@ -264,7 +283,7 @@ def _end(journey: Journey, outcome: JourneyOutcome) -> None:
     _milestones.end(journey.state, outcome, journey.state.stage, spot, meters)
 
 
-def _remember_consent(journey: Journey | None, identity: Identity) -> None:
+def remember_consent(journey: Journey | None, identity: Identity) -> None:
     """What the customer says of consent counts for the journey, also where the block has ended."""
     if journey is not None and journey.state is not None:
         journey.state.refused = not identity.linkable
@@ -306,77 +325,3 @@ def _warn_unknown(name: str) -> None:
             journey_map.name,
             name,
         )
-
-
-def _identity(
-    customer_id: CustomerId | None,
-    kind: CustomerKind | None,
-    segment: str | None,
-    consent: Consent | None,
-    outer: Identity,
-) -> Identity:
-    state = _consent(consent, outer)
-    linkable = _runtime.is_linkable(state)
-    pseudonym = key_id = None
-    if linkable and customer_id is not None and _usable(customer_id):
-        pseudonym, key_id = _pseudonym(customer_id)
-    return Identity(
-        consent=state,
-        kind=_one_of(kind, _KINDS, "kind"),
-        pseudonym=pseudonym,
-        key_id=key_id,
-        segment=_checked_segment(segment),
-        linkable=linkable,
-    )
-
-
-def _consent(given: Consent | None, outer: Identity) -> Consent:
-    if given is None:
-        return outer.consent
-    # What cannot be understood is not a yes.
-    return _one_of(given, _CONSENTS, "consent") or "denied"
-
-
-def _pseudonym(customer_id: CustomerId) -> tuple[str | None, str | None]:
-    # A pseudonymiser of the user's may fail: then this customer is nobody, not the one before.
-    try:
-        pseudonymiser = _runtime.pseudonymiser()
-        return pseudonymiser.pseudonym(customer_id), pseudonymiser.key_id
-    except Exception as error:  # noqa: BLE001
-        _guard.swallow("pseudonymiser", error)
-        return None, None
-
-
-def _one_of(value: Any, allowed: frozenset[str], what: str) -> Any:
-    if value is None or is_one_of(value, allowed):
-        return value
-    refuse(what, allowed)
-    return None
-
-
-def _usable(customer_id: object) -> bool:
-    if (
-        isinstance(customer_id, (str, int))
-        and not isinstance(customer_id, bool)
-        and customer_id != ""
-    ):
-        return True
-    _guard.count("refused.customer_id")
-    _guard.warn_once(
-        "refused.customer_id",
-        "cxtrace: a customer's id must be text or a whole number; this customer has no pseudonym",
-    )
-    return False
-
-
-def _checked_segment(segment: object) -> str | None:
-    if segment is None:
-        return None
-    if isinstance(segment, str) and _SEGMENT.fullmatch(segment):
-        return segment
-    _guard.count("refused.segment")
-    _guard.warn_once(
-        "refused.segment",
-        "cxtrace: a segment must be 1 to 64 letters, digits, spaces, _ or -; it is not sent",
-    )
-    return None

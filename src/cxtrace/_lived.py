@@ -14,18 +14,21 @@ class Lived:
     Attributes:
         actions: Micro-interactions begun.
         retries: Those among them that had been done in this visit before.
-        waited: Seconds inside of micro-interactions.
+        service_retries: Attempts that the service made again by itself.
+        waited: Seconds inside of micro-interactions, and outside of them until the service tried
+            again.
         last: The micro-interaction begun last.
         frictions: Frictions of this visit, declared and found.
         rejected: How many of them are of type ``validation_rejected``.
         said: What predicates of the map may ask for: values of each fact, as signals gave them.
         delivered: Values handed in for promises, in their units.
         measured: Values that signals gave for metrics that promises are about; times in seconds.
+        exposures: To nudges of feature flags, as an integration remembers them.
     """
 
     __slots__ = (
-        "_lock", "_seen", "actions", "delivered", "frictions", "last", "measured", "rejected",
-        "retries", "said", "waited",
+        "_lock", "_seen", "actions", "delivered", "exposures", "frictions", "last", "measured",
+        "rejected", "retries", "said", "service_retries", "waited",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -34,6 +37,7 @@ class Lived:
         self._seen: set[str] = set()
         self.actions = 0
         self.retries = 0
+        self.service_retries = 0
         self.waited = 0.0
         self.last: str | None = None
         self.frictions = 0
@@ -41,6 +45,7 @@ class Lived:
         self.said: dict[str, tuple[Any, ...]] = {}
         self.delivered: dict[str, float | None] = {}
         self.measured: dict[str, float] = {}
+        self.exposures: dict[tuple[Any, ...], Any] = {}
 
     def act(self, interaction: str) -> None:
         """A micro-interaction begins."""
@@ -55,6 +60,12 @@ class Lived:
     def wait(self, seconds: float) -> None:
         """A micro-interaction has ended after ``seconds``."""
         with self._lock:
+            self.waited += seconds
+
+    def retry(self, seconds: float) -> None:
+        """The service tries again by itself, and the customer waits ``seconds`` more for it."""
+        with self._lock:
+            self.service_retries += 1
             self.waited += seconds
 
     def suffer(self, friction: str) -> None:

@@ -13,6 +13,7 @@ from opentelemetry.trace import Span
 
 from cxtrace import _clock, _events, _guard, _milestones, _runtime
 from cxtrace import attributes as names
+from cxtrace._closed_sets import number
 from cxtrace._expectations import expectations_of
 from cxtrace._friction import Watch, watch_of
 from cxtrace._instruments import Instruments, Labels
@@ -140,6 +141,14 @@ class Measures:
         if self.watch is not None:
             for rule in self.watch.act(visit.whose, interaction, _clock.steady()):
                 self.found(visit, rule)
+
+    def retry(self, visit: Visit, wait: float) -> None:
+        """The service tries again by itself, ``wait`` seconds from now."""
+        seconds = number("effort.wait_time", wait, 0, 1e10)
+        cx = current_context()
+        # The time of an interaction is measured already.
+        is_timed = cx is not None and cx.handle is visit and cx.interaction is not None
+        visit.facts().retry(0.0 if is_timed or seconds is None else seconds)
 
     def found(self, visit: Visit, rule: "FrictionRule") -> None:
         """A rule of the map has found friction."""

@@ -6,15 +6,17 @@ weights. To check objects that you built yourself, load what ``JourneyMap.dump``
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import attrs
 
 from cxtrace.attributes import (
     Channel,
+    CustomerKind,
     FrictionSeverity,
     FrictionType,
     Initiator,
+    Outcome,
     Phase,
     PromiseSource,
     TouchpointType,
@@ -74,15 +76,6 @@ def in_seconds(value: float, unit: str) -> float | None:
     return value * factor if factor >= 1 else value / (1 / factor)
 
 
-def freeze(value: Any) -> Any:
-    """Give a read-only copy of plain data: mappings become proxies, lists become tuples."""
-    if isinstance(value, Mapping):
-        return MappingProxyType({key: freeze(item) for key, item in value.items()})
-    if isinstance(value, list | tuple):
-        return tuple(freeze(item) for item in value)
-    return value
-
-
 def _names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
@@ -97,15 +90,6 @@ def _weights(value: Mapping[str, float]) -> Mapping[str, float]:
 
 def _routes(value: Mapping[str, Iterable[str]]) -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType({name: tuple(steps) for name, steps in value.items()})
-
-
-def _settings(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    frozen: Mapping[str, Any] = freeze(value)
-    return frozen
-
-
-def _many_settings(value: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(_settings(item) for item in value)
 
 
 @attrs.frozen
@@ -240,6 +224,92 @@ class Friction:
 
 
 @attrs.frozen
+class Teller:
+    """A part of a request that tells who the customer is, or which journey it belongs to.
+
+    Exactly one of ``header``, ``cookie``, ``path``, ``query``, ``session``, ``user`` and ``claim``
+    is given.
+    """
+
+    header: str | None = None
+    """Name of a header, or of the metadata of a call or a message."""
+    cookie: str | None = None
+    path: str | None = None
+    """Name of a parameter in the route, as in ``/orders/{order}``."""
+    query: str | None = None
+    """Name of a parameter in the query string."""
+    session: str | None = None
+    """Key of the session, where the application has loaded it."""
+    user: str | None = None
+    """Attribute of the user whom the application has authenticated."""
+    claim: str | None = None
+    """Claim of a token that the application has verified."""
+    kind: CustomerKind | None = None
+
+
+@attrs.frozen
+class OutcomeRule:
+    """What an answer means to the customer; all that is given must hold."""
+
+    outcome: Outcome
+    status: str | None = None
+    """Status code: ``200``, or ``4xx`` for all that begin so."""
+    redirect: str | None = None
+    """Path that the answer leads to, with ``{name}`` for a part that varies."""
+    header: str | None = None
+    """Name of a header of the answer."""
+    value: str | None = None
+    """What the header says; by default it only has to be there."""
+
+
+def _tellers(value: Iterable[Teller]) -> tuple[Teller, ...]:
+    return tuple(value)
+
+
+def _outcomes(value: Iterable[OutcomeRule]) -> tuple[OutcomeRule, ...]:
+    return tuple(value)
+
+
+@attrs.frozen
+class Match:
+    """Where a touchpoint is in code that stays untouched.
+
+    Exactly one of ``route``, ``function``, ``task``, ``consume`` and ``rpc`` is given.
+    """
+
+    route: str | None = None
+    """Method and path template: ``POST /basket/add/{pk}``."""
+    function: str | None = None
+    """Module and qualified name: ``package.module:Class.method``."""
+    task: str | None = None
+    """Name of a Celery task."""
+    consume: str | None = None
+    """Name of a topic or queue."""
+    rpc: str | None = None
+    """Service and method of gRPC: ``shop.Orders/Place``."""
+    outcome: tuple[OutcomeRule, ...] = attrs.field(default=(), converter=_outcomes)
+    """What the answer means; the first rule that holds counts."""
+    customer: tuple[Teller, ...] = attrs.field(default=(), converter=_tellers)
+    """Who the customer is; asked before the rules for every request."""
+    journey: tuple[Teller, ...] = attrs.field(default=(), converter=_tellers)
+    """Which journey this is; asked before the rules for every request."""
+
+
+@attrs.frozen
+class Requests:
+    """What every request, task and message tells."""
+
+    customer: tuple[Teller, ...] = attrs.field(default=(), converter=_tellers)
+    """Who the customer is; the first that tells something counts."""
+    journey: tuple[Teller, ...] = attrs.field(default=(), converter=_tellers)
+    """Which journey this is: what is told identifies it."""
+
+
+def _matches(value: Iterable[Match]) -> tuple[Match, ...]:
+    return tuple(value)
+
+
+@attrs.frozen
 class Touchpoint:
     """A place where customer and company meet."""
 
@@ -260,10 +330,8 @@ class Touchpoint:
     """Ids of the promises that are made here."""
     friction: Friction = Friction()
     """The rules for friction here; ``JourneyMap.friction_at`` gives those that take effect."""
-    match: tuple[Mapping[str, Any], ...] = attrs.field(
-        default=(), converter=_many_settings, hash=False
-    )
-    """Where the touchpoint is in code that stays untouched; stored, not interpreted."""
+    match: tuple[Match, ...] = attrs.field(default=(), converter=_matches)
+    """Where the touchpoint is in code that stays untouched."""
     importance: Importance | None = None
     description: str | None = None
 

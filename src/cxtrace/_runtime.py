@@ -6,7 +6,7 @@ whatever provider OpenTelemetry has, and to nobody where it has none.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from opentelemetry import trace
@@ -68,6 +68,10 @@ class Tracing(Protocol):
         """Take attributes from an open span."""
         ...
 
+    def amend(self, span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> None:
+        """Change a span that has ended and may still wait: ``details`` only what it has already."""
+        ...
+
     def tell(self, span: Span, name: str, attributes: Attributes) -> None:
         """Add an event, whose attributes are valid, to an open span."""
         ...
@@ -97,6 +101,9 @@ class ApiTracing:
     def forget(self, span: Span, keys: tuple[str, ...]) -> None:
         """Blank the attributes: the API has no way to delete one."""
         blank(span, keys)
+
+    def amend(self, span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> None:
+        """Nothing: the API has no way to change a span that has ended."""
 
     def tell(self, span: Span, name: str, attributes: Attributes) -> None:
         """Add an event."""
@@ -157,6 +164,7 @@ class Runtime:
         meter_provider: Takes our metrics; None is the global one.
         logger_provider: Takes our events as log records; None is the global one.
         plans: What touchpoints have been resolved to under these decisions.
+        bindings: What the map says of requests and tasks, once it has been asked.
         watches: What finds friction at each touchpoint of the map, whichever channel leads there.
     """
 
@@ -195,6 +203,7 @@ class Runtime:
         self.logger_provider: LoggerProvider | None = None
         self.plans: dict[Any, Any] = {}
         self.watches: dict[str, Any] = {}
+        self.bindings: Any = None
         self._bind = bind
         self._instruments: tuple[Instruments | None] | None = None
 

@@ -187,6 +187,12 @@ def settle(
     return Settings(**found)
 
 
+def are_given(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether anybody has set anything of ours, in the environment or ``pyproject.toml``."""
+    given = any(name.startswith("CXTRACE_") for name in environ)
+    return given or bool(tool_table(_here())[1])
+
+
 def _here() -> Path:
     try:
         return Path.cwd()

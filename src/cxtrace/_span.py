@@ -284,6 +284,31 @@ def forget(span: Span, keys: tuple[str, ...]) -> None:
         blank(span, keys)
 
 
+def amend(span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> None:
+    """Change a span that has ended and may still wait to be sent.
+
+    An exporter may be reading its attributes: they are replaced as a whole, and no key ever goes
+    away.
+
+    Args:
+        span: Of the SDK, or ours.
+        tags: Set, whatever there is.
+        details: Set only where the span has such a key.
+    """
+    held: Any = getattr(span, "_attributes", None)
+    if type(held) is BoundedAttributes:
+        with held._lock:  # noqa: SLF001  the SDK takes no more attributes after the end
+            held._dict = _amended(held._dict, tags, details)  # noqa: SLF001
+    elif type(span) is LeanSpan:
+        span._attributes = _amended(held, tags, details)  # noqa: SLF001
+
+
+def _amended(
+    present: dict[str, Any], tags: Mapping[str, str], details: Mapping[str, str]
+) -> dict[str, Any]:
+    return {**present, **{key: details[key] for key in details if key in present}, **tags}
+
+
 def forget_in_events(events: Any, keys: tuple[str, ...]) -> None:
     """Take attributes from events that a span has already."""
     if not hasattr(events, "_dq"):

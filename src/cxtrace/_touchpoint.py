@@ -17,6 +17,7 @@ from cxtrace._handles import (
 )
 from cxtrace._noun import Noun
 from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function
+from cxtrace._scope import RequestScope
 from cxtrace._wrap import block_of
 from cxtrace.attributes import Channel
 from cxtrace.context import (
@@ -24,7 +25,6 @@ from cxtrace.context import (
     CXContext,
     Identity,
     Journey,
-    RequestScope,
     cx_of,
     make,
     with_cx_and_span,
@@ -200,7 +200,7 @@ def _enter(
     if span.is_recording():
         scope.adopt_touchpoint(span)
         if scope.identity is not identity:
-            scope.catch_up(span, _runtime.current.tracing.forget)
+            scope.catch_up(span, _runtime.current.tracing)
     if handle.measures.attends(cx.journey):  # type: ignore[union-attr]
         handle.arrive()
     inner = make(CXContext, (scope, cx.journey, handle.place, None, handle, handle))

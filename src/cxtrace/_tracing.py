@@ -6,7 +6,7 @@ never wrong.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeGuard
 
 from opentelemetry import trace
@@ -35,7 +35,7 @@ from opentelemetry.trace import (
 
 from cxtrace import _guard
 from cxtrace._runtime import Attributes, Tracing, finish_span, start_span
-from cxtrace._span import LeanSpan, bounded, forget
+from cxtrace._span import LeanSpan, amend, bounded, forget
 from cxtrace.context import SPAN_KEY, make
 from cxtrace.processors import StampProcessor
 from cxtrace.sampling import DestinationSampler, DestinationState
@@ -151,6 +151,10 @@ class Binding:
         else:
             forget(span, keys)
 
+    def amend(self, span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> None:
+        """Change a span that has ended and may still wait: ``details`` only what it has already."""
+        amend(span, tags, details)
+
     def tell(self, span: Span, name: str, attributes: Attributes) -> None:
         """Add an event, whose attributes are valid, to an open span."""
         if type(span) is LeanSpan:
@@ -260,6 +264,10 @@ class SDKTracing:
     def forget(self, span: Span, keys: tuple[str, ...]) -> None:
         """Take attributes from an open span."""
         forget(span, keys)
+
+    def amend(self, span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> None:
+        """Change a span that has ended and may still wait: ``details`` only what it has already."""
+        amend(span, tags, details)
 
     def tell(self, span: Span, name: str, attributes: Attributes) -> None:
         """Add an event."""

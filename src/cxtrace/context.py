@@ -1,20 +1,18 @@
-"""What is true now: one immutable value under one OpenTelemetry key, and one request scope.
+"""What is true now: one immutable value under one OpenTelemetry key.
 
-The value travels wherever OpenTelemetry's context travels. The scope is the one mutable thing in
-it: every context of a request refers to the same scope, copied contexts too, so that an identity
-found late in a thread reaches the spans that are open in the request.
+The value travels wherever OpenTelemetry's context travels.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.context import Context, create_key, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-from cxtrace import _guard
 from cxtrace import attributes as names
 
 if TYPE_CHECKING:
+    from cxtrace._scope import RequestScope
     from cxtrace.attributes import Consent, CustomerKind
 
 KEY: Final = create_key("cxtrace")
@@ -23,9 +21,6 @@ KEY: Final = create_key("cxtrace")
 (SPAN_KEY,) = set_span_in_context(INVALID_SPAN, Context())
 """OpenTelemetry's key of the current span, learnt through its public functions."""
 
-MAX_OPEN_SPANS: Final = 1_000
-"""Open spans that one request scope remembers for ``identify``; later ones are only counted."""
-
 LINKING: Final = (
     names.CUSTOMER_PSEUDONYM,
     names.CUSTOMER_KEY_ID,
@@ -33,8 +28,6 @@ LINKING: Final = (
     names.SESSION_ID,
 )
 """Attributes that tell one customer from another: gone where consent is denied or withdrawn."""
-
-Forget: TypeAlias = Callable[[Span, tuple[str, ...]], None]
 
 make: Final[Any] = tuple.__new__
 """Makes a named tuple in half the time that its own class takes."""
@@ -120,115 +113,6 @@ def present(found: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-_Told: TypeAlias = "tuple[Place | None, Journey | None, Identity | None, dict[str, str]]"
-_NOTHING_TOLD: Final[_Told] = (None, None, None, {})
-
-
-class RequestScope:
-    """What one request knows about its customer, and the spans still open in it.
-
-    Attributes:
-        identity: Who the customer is.
-        settled: Whether somebody has said so.
-        origin: The caller's span that was not continued.
-        told: What the tags that spans got last were made of, and the tags.
-    """
-
-    __slots__ = ("_open", "_parent", "_touchpoints", "identity", "origin", "settled", "told")
-
-    def __init__(
-        self, identity: Identity, parent: "RequestScope | None" = None, *, settled: bool = False
-    ) -> None:
-        self.identity = identity
-        self.settled = settled
-        self.origin: SpanContext | None = None
-        self.told = _NOTHING_TOLD
-        self._parent = parent
-        self._open: dict[int, Span] = {}
-        self._touchpoints: dict[int, Span] = {}
-
-    def adopt(self, span_id: int, span: Span) -> bool:
-        """Remember an open span of anyone, so that a late identity reaches it."""
-        if len(self._open) >= MAX_OPEN_SPANS:
-            _guard.count("scope.spans_not_remembered")
-            return False
-        self._open[span_id] = span
-        return True
-
-    def release(self, span_id: int) -> None:
-        """Forget a span that has ended."""
-        self._open.pop(span_id, None)
-
-    def adopt_touchpoint(self, span: Span) -> None:
-        """Remember the open span of a touchpoint: it gets the details of a late identity too."""
-        if len(self._touchpoints) < MAX_OPEN_SPANS:
-            self._touchpoints[id(span)] = span
-        else:
-            _guard.count("scope.spans_not_remembered")
-
-    def release_touchpoint(self, span: Span) -> None:
-        """Forget that a span was a touchpoint's."""
-        self._touchpoints.pop(id(span), None)
-
-    def take_origin(self) -> "SpanContext | None":
-        """The caller's span that we did not continue, once: the first touchpoint links to it."""
-        origin, self.origin = self.origin, None
-        if origin is None and self._parent is not None:
-            return self._parent.take_origin()
-        return origin
-
-    def identify(self, identity: Identity, forget: Forget) -> None:
-        """Take the identity and write it to the open spans.
-
-        Enclosing scopes take it too, up to one that somebody has already spoken for: a customer
-        who logs in inside a block for an anonymous visitor is known to the whole request. What is
-        said inside a block for a known customer stays in it, but for a withdrawn consent, which
-        counts wherever the same customer is meant.
-
-        Args:
-            identity: Who the customer is.
-            forget: Takes from a span what consent no longer allows.
-        """
-        # Identity first, spans second: a span that starts in between sees the identity itself.
-        before, settled = self.identity, self.settled
-        self.identity = identity
-        self.settled = True
-        for span in self._open.copy().values():
-            _tell(span, identity, identity.tags, forget)
-        for span in self._touchpoints.copy().values():
-            _tell(span, identity, identity.details, forget)
-        parent = self._parent
-        if parent is None:
-            return
-        found = not parent.settled and (not settled or _is_nobody(before))
-        same = before.pseudonym is not None and parent.identity.pseudonym == before.pseudonym
-        if found or (same and not identity.linkable):
-            parent.identify(identity, forget)
-
-    def catch_up(self, span: Span, forget: Forget) -> None:
-        """Tell a span of ours what was said while it started."""
-        identity = self.identity
-        _tell(span, identity, identity.details, forget)
-
-
-def _is_nobody(identity: Identity) -> bool:
-    """Whether a customer block is about an anonymous visitor, and not one who refused."""
-    return identity.kind == "anonymous" or (
-        identity.pseudonym is None and identity.consent == "unknown"
-    )
-
-
-def _tell(span: Span, identity: Identity, tags: Mapping[str, str], forget: Forget) -> None:
-    # One span of others that fails must not keep the others from being told.
-    try:
-        if not identity.linkable:
-            forget(span, LINKING)
-        if span.is_recording():
-            span.set_attributes(tags)
-    except Exception as error:  # noqa: BLE001
-        _guard.swallow("identify.span", error)
-
-
 class _Journey(NamedTuple):
     name: str
     id: str
@@ -307,7 +191,7 @@ class CXContext(NamedTuple):
         interaction: Name of the micro-interaction, or None.
     """
 
-    scope: RequestScope
+    scope: "RequestScope"
     journey: Journey | None = None
     place: Place | None = None
     interaction: str | None = None

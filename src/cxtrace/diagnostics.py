@@ -8,6 +8,7 @@ from attrs import Factory, asdict, field, frozen
 from cxtrace import _config, _guard, _runtime
 from cxtrace._pipelines import LogPipeline, MetricPipeline
 from cxtrace._wiring import Wiring
+from cxtrace.binding import BoundFunction, bound_functions
 
 
 @frozen
@@ -85,6 +86,8 @@ class Report:
         metrics: Theirs; None where nobody takes metrics.
         logs: Those of log records; None where nobody takes them.
         counts: Input that was refused and errors that were swallowed, by kind.
+        bindings: Functions that the map binds, and whether each is ``bound``, ``missing``, or
+            ``waiting`` for its module to be imported.
     """
 
     provider: Literal["built", "joined", "apart"] | None
@@ -95,10 +98,11 @@ class Report:
     metrics: MetricLedger | None
     logs: LogLedger | None
     counts: Mapping[str, int]
+    bindings: tuple[BoundFunction, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain dictionaries, for a health page."""
-        return asdict(self)
+        return {**asdict(self), "bindings": [asdict(each) for each in self.bindings]}
 
 
 def report() -> Report:
@@ -115,6 +119,7 @@ def report() -> Report:
         metrics=None if wired is None else _metrics(wired.metrics),
         logs=None if wired is None else _logs(wired.logs),
         counts=_guard.counts(),
+        bindings=bound_functions(),
     )
 
 

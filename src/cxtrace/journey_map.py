@@ -32,6 +32,7 @@ from cxtrace._model import (
     Journey,
     Place,
     Promise,
+    Requests,
     Stage,
     Touchpoint,
 )
@@ -77,6 +78,8 @@ class JourneyMap:
     name: str
     context: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Keys of ``cx.context`` that code may set."""
+    request: Requests = Requests()
+    """What requests, tasks and messages tell of customer and journey."""
     functions: Mapping[str, Function] = _named()
     friction: Friction = Friction()
     """The rules for friction at every touchpoint; ``friction_at`` gives those that take effect."""
@@ -218,6 +221,7 @@ class JourneyMap:
             # While the digest is computed, there is no version yet.
             "version": getattr(self, "version", None),
             "context": list(self.context),
+            "request": _map_dump.thaw(self.request),
             "functions": functions,
             "friction": _map_dump.thaw(self.friction),
             "stage": [_map_dump.record(stage) for stage in self.stages.values()],

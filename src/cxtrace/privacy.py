@@ -90,6 +90,11 @@ def journey_id(given: str, key: Callable[[], Key]) -> str:
     return _encode(key().digest(_JOURNEY, given.encode("utf-8", "surrogatepass")))[:22]
 
 
+def hashed_journey_id(name: str, given: str, key: Key) -> str:
+    """The id of the journey ``name`` of whoever has a secret, such as the cookie of a session."""
+    return _encode(key.digest(_JOURNEY, f"{name}\0{given}".encode("utf-8", "surrogatepass")))[:22]
+
+
 def load_key(given: str | bytes | None, environ: Mapping[str, str]) -> Key | None:
     """The key from the argument, else ``CXTRACE_KEY``, else the file ``CXTRACE_KEY_FILE`` names.
 

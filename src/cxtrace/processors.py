@@ -8,8 +8,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import TraceFlags
 
 from cxtrace import _guard
+from cxtrace._scope import RequestScope
 from cxtrace._span import LeanSpan, stamp
-from cxtrace.context import KEY, CXContext, RequestScope
+from cxtrace.context import KEY, CXContext
 
 _SAMPLED: Final = TraceFlags.SAMPLED
 

@@ -29,12 +29,12 @@ from opentelemetry.trace import (
 
 from cxtrace import _baggage, _destination, _guard, _journeys, _redirects, _runtime
 from cxtrace import attributes as names
+from cxtrace._scope import RequestScope
 from cxtrace.context import (
     CXContext,
     Identity,
     Journey,
     Place,
-    RequestScope,
     cx_of,
     make,
     with_cx,
@@ -288,10 +288,13 @@ def _clock_of(cx: CXContext, members: Mapping[str, str]) -> str:
 def _goes_to_us(span: Span, runtime: _runtime.Runtime) -> bool | None:
     if not span.is_recording():
         return getattr(span.get_span_context().trace_state, "goes_to_us", None)
-    if getattr(span, "kind", None) not in _OUTBOUND:
+    kind = getattr(span, "kind", None)
+    if kind not in _OUTBOUND:
         return None
     attributes = getattr(span, "attributes", None) or {}
     if type(attributes) is MappingProxyType:
         # To look into the attributes of an SDK's span is slow, each time; to copy them is not.
         attributes = attributes.copy()
-    return _destination.is_ours(attributes, runtime.trusted_hosts)
+    ours = _destination.is_ours(attributes, runtime.trusted_hosts)
+    # Producers write to brokers; some instrumentations say so only after the headers are written.
+    return True if ours is None and kind is SpanKind.PRODUCER else ours

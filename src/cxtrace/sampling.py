@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
@@ -71,3 +77,16 @@ def _goes_to_us(attributes: Mapping[str, Any]) -> bool | None:
     except Exception as error:  # noqa: BLE001  whatever a caller gives for attributes
         _guard.swallow("sampler", error)
         return None
+
+
+def sampler(ratio: str | float | None = None) -> DestinationSampler:
+    """For ``OTEL_TRACES_SAMPLER=cxtrace``: as the parent says, else by ratio.
+
+    Args:
+        ratio: ``OTEL_TRACES_SAMPLER_ARG``: share of new traces that is kept; by default all.
+
+    Raises:
+        ValueError: The ratio is no number from 0 to 1.
+    """
+    share = 1.0 if ratio is None or ratio == "" else float(ratio)
+    return DestinationSampler(ParentBased(TraceIdRatioBased(share)))

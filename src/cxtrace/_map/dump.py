@@ -6,15 +6,26 @@ from typing import Any
 import attrs
 
 from cxtrace._map.text import key_text, literal
-from cxtrace._model import SECONDS, Friction, FrictionRule, in_seconds
+from cxtrace._model import (
+    SECONDS,
+    Friction,
+    FrictionRule,
+    Match,
+    OutcomeRule,
+    Requests,
+    Teller,
+    in_seconds,
+)
 
 
 def thaw(value: Any) -> Any:
-    """Give plain dicts and lists for read-only mappings and tuples, and for rules of friction."""
+    """Give plain dicts and lists for read-only mappings and tuples, and for rules."""
     if isinstance(value, Friction):
         return {**thaw(value.rules), **({"suppress": [*value.suppress]} if value.suppress else {})}
     if isinstance(value, FrictionRule):
         return {key: _setting(item) for key, item in unnamed(value, "name").items()}
+    if isinstance(value, Match | OutcomeRule | Requests | Teller):
+        return record(value)
     if isinstance(value, Mapping):
         return {key: thaw(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -38,8 +49,9 @@ def duration(seconds: float) -> str:
 def record(item: attrs.AttrsInstance) -> dict[str, Any]:
     """The keys that a definition would have in a file, without those that say nothing."""
     values = {field.name: thaw(getattr(item, field.name)) for field in attrs.fields(type(item))}
+    keys = {"channels": "channel", **({"outcome": "is"} if isinstance(item, OutcomeRule) else {})}
     return {
-        "channel" if name == "channels" else name: value
+        keys.get(name, name): value
         for name, value in values.items()
         if value is not None and value not in ([], {})
     }
@@ -54,6 +66,7 @@ def toml(document: Mapping[str, Any]) -> str:
     """The text of a file that holds the document, a section for each definition."""
     plain = {k: v for k, v in document.items() if k not in _SECTIONS}
     lines = list(_pairs(plain))
+    lines += _section("[request]", document.get("request", {}))
     lines += _section("[functions]", document.get("functions", {}))
     lines += _section("[friction]", document.get("friction", {}))
     for stage in document.get("stage", ()):
@@ -68,7 +81,9 @@ def toml(document: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_SECTIONS = frozenset({"functions", "friction", "stage", "promise", "touchpoint", "journey"})
+_SECTIONS = frozenset(
+    {"request", "functions", "friction", "stage", "promise", "touchpoint", "journey"}
+)
 
 
 def _section(header: str, table: Mapping[str, Any]) -> list[str]:

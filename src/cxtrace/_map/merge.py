@@ -5,6 +5,7 @@ from typing import Any, Final, TypeAlias, get_args
 
 import attrs
 
+from cxtrace import _routes
 from cxtrace._map.place import At, is_name
 from cxtrace._map.schema import FILE
 from cxtrace._map.source import Source
@@ -17,8 +18,10 @@ from cxtrace._model import (
     FrictionRule,
     Function,
     Journey,
+    Match,
     Place,
     Promise,
+    Requests,
     Stage,
     TimeUnit,
     Touchpoint,
@@ -37,6 +40,7 @@ _DEFINITIONS: Final = {
     "journey": "[[journey]]",
 }
 _TOLERANCE: Final = 1e-6
+_TARGETS: Final = ("route", "function", "task", "consume", "rpc")
 
 
 def merge(sources: Sequence[Source], problems: list[Problem]) -> dict[str, Any]:
@@ -76,10 +80,11 @@ class _Merged:
         self.only: dict[str, Found] = {}
         self.context: dict[str, None] = {}
         self.suppress: dict[str, None] = {}
+        self.targets: dict[tuple[str, str], Found] = {}
 
     def add(self, file: Found) -> None:
         """Take over what a file defines, noting what it says differently from an earlier one."""
-        for key in ("name", "version"):
+        for key in ("name", "version", "request"):
             if key in file.values:
                 self._add_only(key, file)
         self.context.update(dict.fromkeys(file.values.get("context", ())))
@@ -93,7 +98,7 @@ class _Merged:
 
     def _add_only(self, key: str, file: Found) -> None:
         first = self.only.setdefault(key, file)
-        ours, theirs = file.values[key], first.values[key]
+        ours, theirs = file.raw[key], first.raw[key]
         if ours != theirs:
             where = first.at.key(key).place
             file.at.key(key).wrong(
@@ -131,8 +136,11 @@ class _Merged:
         places: dict[tuple[Kind, str], Place] = {
             (kind, name): found.at.place for kind in named for name, found in named[kind].items()
         }
+        only = {key: file.values[key] for key, file in self.only.items()}
+        if "request" in only:
+            only["request"] = Requests(**only["request"].values)
         return {
-            **{key: file.values[key] for key, file in self.only.items()},
+            **only,
             "context": tuple(self.context),
             "functions": {n: Function(n, **f.values) for n, f in named["functions"].items()},
             "friction": Friction(rules, tuple(self.suppress)),
@@ -255,7 +263,45 @@ def _names(value: Any, at: At) -> Iterator[tuple[At, str]]:
             yield from _names(item, here) if isinstance(item, tuple) else [(here, key)]
 
 
-def _check_touchpoint(found: Found, _: _Merged) -> None:
+def _check_touchpoint(found: Found, merged: _Merged) -> None:
+    _check_weights(found)
+    for index, match in enumerate(found.values.get("match", ())):
+        at, raw = found.at.key("match"), found.raw["match"]
+        at = at.element(index, raw[index]) if isinstance(raw, list) else at
+        _check_match(match, at)
+        _check_taken(match, at, found, merged)
+
+
+def _check_match(match: Match, at: At) -> None:
+    if match.route is not None and not _routes.is_quick(match.route.partition(" ")[2]):
+        message = f"{shown(match.route)} has more than two parameters in one part of the path"
+        at.key("route").wrong(f"{message}, or more than one {{name:path}}; write fewer")
+    for rule in match.outcome:
+        if rule.redirect is not None and not _routes.is_quick(rule.redirect):
+            message = f"{shown(rule.redirect)} has more than two parameters in one part"
+            at.key("outcome").wrong(f"{message}, or more than one {{name:path}}; write fewer")
+    known = [] if match.route is None else _routes.parameters(match.route)
+    for key in ("customer", "journey"):
+        for teller in getattr(match, key):
+            if teller.path is not None and teller.path not in known:
+                message = f"{shown(teller.path)} is no parameter of the route"
+                at.key(key).wrong(message + at.advice(teller.path, known))
+
+
+def _check_taken(match: Match, at: At, found: Found, merged: _Merged) -> None:
+    """No request, function, task, topic or call is two touchpoints."""
+    for kind in _TARGETS:
+        target = getattr(match, kind)
+        if target is None:
+            continue
+        same = _routes.shape(target) if kind == "route" else target
+        first = merged.targets.setdefault((kind, same), found)
+        if first.raw.get("name") != found.raw.get("name"):
+            message = f'{shown(target)} is already the touchpoint "{first.raw.get("name")}"'
+            at.wrong(f"{message} at {first.at.place}; remove one")
+
+
+def _check_weights(found: Found) -> None:
     weights = found.values.get("influence")
     if weights is None or len(weights) != len(found.raw["influence"]):
         return

@@ -5,6 +5,7 @@ from typing import Any, Final, get_args
 import attrs
 
 from cxtrace import attributes as names
+from cxtrace._map.matching import MATCH, REQUEST
 from cxtrace._map.place import At
 from cxtrace._map.shapes import (
     Count,
@@ -14,7 +15,6 @@ from cxtrace._map.shapes import (
     Number,
     Objective,
     OneOf,
-    Setting,
     Text,
     Weight,
     Whole,
@@ -155,10 +155,7 @@ TOUCHPOINT: Final = Record(
         "expected_actions": Key(Whole(), "How many actions the customer should need."),
         "promises": Key(Many(Name("pay_fast")), "Ids of the promises made here."),
         "friction": Key(FRICTION, "Rules that find friction here."),
-        "match": Key(
-            Many(Table(Name("route"), Setting("POST /checkout/pay")), least=1),
-            "Where it is in code that stays untouched.",
-        ),
+        "match": Key(MATCH, "Where it is in code that stays untouched."),
         "importance": Key(
             OneOf("an importance", get_args(Importance)), "How much hangs on this touchpoint."
         ),
@@ -186,6 +183,7 @@ FILE: Final = Record(
         "context": Key(
             Many(Name("weather")), "Keys of cx.context that code may set; no other key is sent."
         ),
+        "request": Key(REQUEST, "What requests, tasks and messages tell of the customer."),
         "functions": Key(Table(Name("product"), FUNCTION), "Functions of the business."),
         "friction": Key(FRICTION, "Rules that find friction at every touchpoint."),
         "stage": Key(Records(STAGE, "stage"), "Stages of the relationship, in order."),

@@ -289,32 +289,3 @@ class Happy:
     def schema(self) -> dict[str, Any]:
         """A string."""
         return {"type": "string", "minLength": 1, "maxLength": _happy.LONGEST}
-
-
-@attrs.frozen
-class Setting:
-    """A plain value that this version stores and does not interpret."""
-
-    sample: str
-
-    @property
-    def example(self) -> str:
-        """The sample, quoted."""
-        return literal(self.sample)
-
-    def read(self, value: Any, at: At) -> Any:
-        """Refuse dates and tables; check text and numbers as elsewhere."""
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            return Text(self.sample).read(value, at)
-        if isinstance(value, int | float):
-            return value if finite(value) is not None else Number(1.0).read(value, at)
-        if isinstance(value, list):
-            read = [self.read(item, at.element(n, item)) for n, item in enumerate(value)]
-            return BAD if any(item is BAD for item in read) else tuple(read)
-        return at.wrong(f"{shown(value)} is no text or number; write one such as {self.example}")
-
-    def schema(self) -> dict[str, Any]:
-        """A string, number, boolean or an array of them."""
-        return {"type": ["string", "number", "boolean", "array"]}

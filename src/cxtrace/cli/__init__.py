@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "check": ("cxtrace.cli.check", "find what is wrong in a journey map, and where code differs"),
     "demo": ("cxtrace.cli.demo", "watch a small shop serve its customers, in three services"),
     "map": ("cxtrace.cli.map", "draw a journey map"),
+    "scaffold": ("cxtrace.cli.scaffold", "write a first journey map for an existing application"),
+    "run": ("cxtrace.cli.run", "run a service with the touchpoints of its map, untouched"),
 }
 """Module and one line of help of each command."""
 

@@ -1,0 +1,45 @@
+"""How a touchpoint ended: read off an exception, or off a developer's short code."""
+
+import re
+from typing import Final
+
+from cxtrace._closed_sets import is_of_somebody, refuse_for
+
+_REASON: Final = r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}|[1-5][0-9]{2}"
+
+_GIVEN_UP: Final = frozenset(
+    {
+        "concurrent.futures._base.CancelledError",
+        "starlette.requests.ClientDisconnect",
+        "starlette.websockets.WebSocketDisconnect",
+        "websockets.exceptions.ConnectionClosedOK",
+        "websockets.exceptions.ConnectionClosedError",
+    }
+)
+"""Ordinary exceptions by which frameworks say that the customer has gone."""
+
+
+def outcome_of(error: BaseException) -> str:
+    """How a touchpoint ended out of which this flew."""
+    if type_of(error) in _GIVEN_UP:
+        return "abandoned"
+    return "failed" if isinstance(error, Exception) else "abandoned"
+
+
+def type_of(error: BaseException) -> str:
+    """The class of an error, as ``error.type`` has it."""
+    kind = type(error)
+    module = kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+
+
+def checked_reason(reason: object) -> str:
+    """A short code that may be sent, else ``unspecified``, counted and warned about."""
+    if isinstance(reason, str) and re.fullmatch(_REASON, reason) and not is_of_somebody(reason):
+        return reason
+    refuse_for(
+        "reason",
+        "fail() takes a short code such as 'card_declined', of letters, digits and _ . : - and at "
+        "most 64 of them",
+    )
+    return "unspecified"

@@ -1,0 +1,170 @@
+"""Path templates: those of the map, and those of frameworks, as one form that can be compared."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from cxtrace import _guard
+
+T = TypeVar("T")
+
+_PARAMETER: Final = re.compile(
+    r"""
+      \{(?P<brace>\w+)(?::(?P<kind>[^{}]*))?\}
+    | <(?:(?P<converter>[\w.]+)(?:\([^)]*\))?:)?(?P<angle>\w+)>
+    | \(\?P<(?P<group>\w+)>(?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)
+    """,
+    re.VERBOSE,
+)
+_ANYTHING: Final = "path"
+
+LONGEST_PATH: Final = 512
+"""Characters of a path that is compared with templates; to compare a longer one could take long."""
+
+
+Template: TypeAlias = Callable[[], str | None]
+"""Finds out the framework's own template of a request."""
+
+
+class Piece(NamedTuple):
+    """A parameter of a template, or the text before one."""
+
+    text: str
+    name: str | None = None
+    many: bool = False
+
+
+def pieces(template: str) -> list[Piece]:
+    """The template of any framework, in its parts.
+
+    Args:
+        template: ``/items/{id}``, ``/items/<int:id>`` or ``^items/(?P<id>[0-9]+)/$``.
+    """
+    plain = template.removeprefix("^").removesuffix("$").removesuffix(r"\Z").replace(r"\-", "-")
+    plain = "/" + plain.strip("/")
+    found: list[Piece] = []
+    end = 0
+    for match in _PARAMETER.finditer(plain):
+        if match.start() > end:
+            found.append(Piece(plain[end : match.start()]))
+        name = match["brace"] or match["angle"] or match["group"]
+        kind = match["kind"] or match["converter"]
+        found.append(Piece("", name, kind == _ANYTHING or kind == ".*"))
+        end = match.end()
+    if end < len(plain):
+        found.append(Piece(plain[end:]))
+    return found
+
+
+@lru_cache(maxsize=1_024)
+def shape(template: str) -> str:
+    """The template without the names of its parameters, so that two can be compared."""
+    return "".join("{}" if piece.name else piece.text for piece in pieces(template))
+
+
+def is_quick(template: str) -> bool:
+    """Whether to compare a path with it takes no more than a moment, however strange the path."""
+    parts = pieces(template)
+    crowded = re.search(r"\{\}[^/]*\{\}[^/]*\{\}", shape(template))
+    return crowded is None and sum(piece.many for piece in parts) <= 1
+
+
+def parameters(template: str) -> list[str]:
+    """The names of the parts that vary."""
+    return [piece.name for piece in pieces(template) if piece.name]
+
+
+@lru_cache(maxsize=1_024)
+def pattern(template: str) -> re.Pattern[str]:
+    """What a path must look like, each parameter a group of its own name."""
+    seen: set[str] = set()
+    return re.compile("".join(_expression(piece, seen) for piece in pieces(template)) + "/?")
+
+
+def _expression(piece: Piece, seen: set[str]) -> str:
+    if piece.name is None:
+        return re.escape(piece.text)
+    what = ".+" if piece.many else "[^/]+"
+    if piece.name in seen or not piece.name.isidentifier():
+        return f"(?:{what})"
+    seen.add(piece.name)
+    return f"(?P<{piece.name}>{what})"
+
+
+def unknown() -> None:
+    """For a framework that cannot tell."""
+
+
+class _Route(NamedTuple):
+    vagueness: tuple[bool, int, int]
+    shape: str
+    pattern: re.Pattern[str]
+    target: Any
+
+
+class Routes(Generic[T]):
+    """Finds what a request's method and path lead to.
+
+    Args:
+        routes: Pairs of ``METHOD /path/{parameter}`` and what it leads to.
+    """
+
+    def __init__(self, routes: Iterable[tuple[str, T]]) -> None:
+        self._exact: dict[tuple[str, str], T] = {}
+        self._open: dict[str, list[_Route]] = {}
+        for route, target in routes:
+            method, _, template = route.partition(" ")
+            if parameters(template):
+                found = _Route(_vagueness(template), shape(template), pattern(template), target)
+                self._open.setdefault(method, []).append(found)
+            else:
+                self._exact.setdefault((method, _trimmed(template)), target)
+        for several in self._open.values():
+            several.sort(key=lambda route: route.vagueness)
+
+    def find(
+        self, method: str, path: str, template: Template = unknown
+    ) -> tuple[T, Mapping[str, str]] | None:
+        """What a request leads to, and the parameters in its path.
+
+        Args:
+            method: In capitals; ``WEBSOCKET`` for a web socket.
+            path: As the application sees it.
+            template: Gives the framework's own, or None. It is asked for only where a route with
+                parameters fits, and has the last word on a path that it describes wholly:
+                ``/users/me`` is no ``/users/{id}``. A route with ``{name:path}`` means whatever
+                is there.
+        """
+        trimmed = _trimmed(path)
+        for way in (method, "*"):
+            exact = self._exact.get((way, trimmed))
+            if exact is not None:
+                return exact, {}
+            for route in self._open.get(way, ()) if len(path) <= LONGEST_PATH else ():
+                match = route.pattern.fullmatch(trimmed)
+                if match is not None and _agrees(route, trimmed, template):
+                    return route.target, match.groupdict()
+        return None
+
+
+def _trimmed(path: str) -> str:
+    return path.rstrip("/") or "/"
+
+
+def _vagueness(template: str) -> tuple[bool, int, int]:
+    """Routes with more text of their own come first, and those for paths of any length last."""
+    parts = pieces(template)
+    return any(part.many for part in parts), len(parameters(template)), -len(shape(template))
+
+
+def _agrees(route: _Route, path: str, template: Template) -> bool:
+    takes_any_path, _, _ = route.vagueness
+    try:
+        known = None if takes_any_path else template()
+        if known is None or shape(known) == route.shape:
+            return True
+        return pattern(known).fullmatch(path) is None
+    except Exception as error:  # noqa: BLE001  whatever a framework takes for a template
+        _guard.swallow("template", error)
+        return True

@@ -1,0 +1,173 @@
+"""What one request knows of its customer: the one mutable thing in our context.
+
+Every context of a request refers to the same scope, copied contexts too, so that an identity found
+late in a thread reaches the spans that are open in the request.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Protocol, TypeAlias
+
+from opentelemetry.trace import Span, SpanContext
+
+from cxtrace import _guard
+from cxtrace.context import LINKING, Identity, Journey, Place
+
+MAX_OPEN_SPANS: Final = 1_000
+"""Open spans that one request scope remembers for ``identify``; later ones are only counted."""
+
+MAX_ENDED_SPANS: Final = 200
+"""Ended spans that a request keeps until it is known who the customer is."""
+
+
+class Editor(Protocol):
+    """Changes spans in ways that OpenTelemetry's API does not know."""
+
+    def forget(self, span: Span, keys: tuple[str, ...]) -> None:
+        """Take attributes from an open span."""
+        ...
+
+    def amend(self, span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> None:
+        """Change a span that has ended and may still wait: ``details`` only what it has already."""
+        ...
+
+
+_Told: TypeAlias = "tuple[Place | None, Journey | None, Identity | None, dict[str, str]]"
+_NOTHING_TOLD: Final[_Told] = (None, None, None, {})
+
+
+class RequestScope:
+    """What one request knows about its customer, and the spans still open in it.
+
+    Attributes:
+        identity: Who the customer is.
+        settled: Whether somebody has said so.
+        origin: The caller's span that was not continued.
+        told: What the tags that spans got last were made of, and the tags.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_open",
+        "_parent",
+        "_touchpoints",
+        "identity",
+        "origin",
+        "settled",
+        "told",
+    )
+
+    def __init__(
+        self, identity: Identity, parent: "RequestScope | None" = None, *, settled: bool = False
+    ) -> None:
+        self.identity = identity
+        self.settled = settled
+        self.origin: SpanContext | None = None
+        self.told = _NOTHING_TOLD
+        self._parent = parent
+        self._open: dict[int, Span] = {}
+        self._touchpoints: dict[int, Span] = {}
+        self._ended: list[Span] | None = None
+
+    def expect(self) -> None:
+        """Keep the spans that end from now on: they wait to be sent, and can be told by then."""
+        self._ended = self._ended or []
+
+    def adopt(self, span_id: int, span: Span) -> bool:
+        """Remember an open span of anyone, so that a late identity reaches it."""
+        if len(self._open) >= MAX_OPEN_SPANS:
+            _guard.count("scope.spans_not_remembered")
+            return False
+        self._open[span_id] = span
+        return True
+
+    def release(self, span_id: int) -> None:
+        """Forget a span that has ended."""
+        self._keep(self._open.pop(span_id, None))
+
+    def _keep(self, ended: Span | None) -> None:
+        if self._ended is None or ended is None:
+            return
+        if len(self._ended) < MAX_ENDED_SPANS:
+            self._ended.append(ended)
+        else:
+            _guard.count("scope.spans_not_remembered")
+
+    def adopt_touchpoint(self, span: Span) -> None:
+        """Remember the open span of a touchpoint: it gets the details of a late identity too."""
+        if len(self._touchpoints) < MAX_OPEN_SPANS:
+            self._touchpoints[id(span)] = span
+        else:
+            _guard.count("scope.spans_not_remembered")
+
+    def release_touchpoint(self, span: Span) -> None:
+        """Forget that a span was a touchpoint's."""
+        self._keep(self._touchpoints.pop(id(span), None))
+
+    def take_origin(self) -> "SpanContext | None":
+        """The caller's span that we did not continue, once: the first touchpoint links to it."""
+        origin, self.origin = self.origin, None
+        if origin is None and self._parent is not None:
+            return self._parent.take_origin()
+        return origin
+
+    def identify(self, identity: Identity, editor: Editor) -> None:
+        """Take the identity and write it to the open spans.
+
+        Enclosing scopes take it too, up to one that somebody has already spoken for: a customer
+        who logs in inside a block for an anonymous visitor is known to the whole request. What is
+        said inside a block for a known customer stays in it, but for a withdrawn consent, which
+        counts wherever the same customer is meant.
+
+        Args:
+            identity: Who the customer is.
+            editor: Takes from a span what consent no longer allows.
+        """
+        # Identity first, spans second: a span that starts in between sees the identity itself.
+        before, settled = self.identity, self.settled
+        self.identity = identity
+        self.settled = True
+        for span in self._open.copy().values():
+            _tell(span, identity, identity.tags, editor)
+        for span in self._touchpoints.copy().values():
+            _tell(span, identity, identity.details, editor)
+        for span in self._ended or ():
+            _amend(span, identity, editor)
+        parent = self._parent
+        if parent is None:
+            return
+        found = not parent.settled and (not settled or _is_nobody(before))
+        same = before.pseudonym is not None and parent.identity.pseudonym == before.pseudonym
+        if found or (same and not identity.linkable):
+            parent.identify(identity, editor)
+
+    def catch_up(self, span: Span, editor: Editor) -> None:
+        """Tell a span of ours what was said while it started."""
+        identity = self.identity
+        _tell(span, identity, identity.details, editor)
+
+
+def _is_nobody(identity: Identity) -> bool:
+    """Whether a customer block is about an anonymous visitor, and not one who refused."""
+    return identity.kind == "anonymous" or (
+        identity.pseudonym is None and identity.consent == "unknown"
+    )
+
+
+def _tell(span: Span, identity: Identity, tags: Mapping[str, str], editor: Editor) -> None:
+    # One span of others that fails must not keep the others from being told.
+    try:
+        if not identity.linkable:
+            editor.forget(span, LINKING)
+        if span.is_recording():
+            span.set_attributes(tags)
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("identify.span", error)
+
+
+def _amend(span: Span, identity: Identity, editor: Editor) -> None:
+    # A key that vanished while the span is being encoded would cost the whole batch.
+    blank = {} if identity.linkable else dict.fromkeys(LINKING, "")
+    try:
+        editor.amend(span, identity.tags, {**blank, **identity.details})
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("identify.ended_span", error)

@@ -1,0 +1,335 @@
+"""A request, task or message that the journey map knows, from its arrival to its answer.
+
+The integrations of the frameworks make one for each request; all they have to know is how to ask
+their framework, and when.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from attrs import Factory, field, frozen
+from opentelemetry.context import Context, attach, get_current
+from opentelemetry.trace import SpanKind, get_current_span
+
+from cxtrace import _guard, _journey, _routes, _runtime
+from cxtrace._handles import TouchpointHandle
+from cxtrace._model import OutcomeRule, Teller
+from cxtrace._scope import RequestScope
+from cxtrace._touchpoint import outermost, touchpoint
+from cxtrace._wrap import block_of, close, end
+from cxtrace.attributes import Outcome
+from cxtrace.context import Block, CXContext, Journey, cx_of, with_cx
+from cxtrace.typing import CustomerId, Request
+
+_FAILURES: Final = 400
+_EDGE_KINDS: Final = (SpanKind.SERVER, SpanKind.CONSUMER)
+_LATE: Final = ("session", "user", "claim")
+"""What the application finds out while it works on the request."""
+
+_WAYS: Final = ("header", "cookie", "path", "query", *_LATE)
+
+
+@frozen
+class Asked:
+    """One question to a request."""
+
+    way: str
+    name: str
+    kind: Any = None
+
+    @classmethod
+    def of(cls, teller: Teller) -> "Asked":
+        """The question that a rule of the map stands for."""
+        way = next(way for way in _WAYS if getattr(teller, way) is not None)
+        return cls(way, getattr(teller, way), teller.kind)
+
+
+@frozen
+class Bound:
+    """What the map says about the requests of one kind.
+
+    Attributes:
+        noun: Opens the touchpoint; None for requests that are none.
+        journeys: Names of the journeys that the touchpoint is part of.
+        customer: Questions to which an answer is the customer's id.
+        journey: Questions to which an answer identifies the journey.
+        outcomes: Rules for the outcome.
+    """
+
+    noun: touchpoint | None = None
+    journeys: tuple[str, ...] = ()
+    customer: tuple[Asked, ...] = ()
+    journey: tuple[Asked, ...] = ()
+    outcomes: tuple["Judged", ...] = ()
+
+    def outcome(self, status: int, header: Callable[[str], str | None]) -> Outcome | None:
+        """What an answer means to the customer; None where it means that all went well."""
+        for rule in self.outcomes:
+            if rule.holds(status, header):
+                return rule.outcome
+        return "failed" if status >= _FAILURES else None
+
+
+@frozen
+class Judged:
+    """A rule for the outcome, made ready."""
+
+    rule: OutcomeRule
+    _redirect: re.Pattern[str] | None = field(
+        init=False, repr=False, default=Factory(lambda self: self._wanted(), takes_self=True)
+    )
+
+    def _wanted(self) -> re.Pattern[str] | None:
+        redirect = self.rule.redirect
+        return None if redirect is None else _routes.pattern(redirect)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it means."""
+        return self.rule.outcome
+
+    def holds(self, status: int, header: Callable[[str], str | None]) -> bool:
+        """Whether all that the rule asks for is so."""
+        rule, code = self.rule, str(status)
+        if rule.status is not None and rule.status not in (code, f"{code[:1]}xx"):
+            return False
+        if self._redirect is not None and not _leads_to(self._redirect, code, header("location")):
+            return False
+        if rule.header is None:
+            return True
+        said = header(rule.header.lower())
+        return said is not None and rule.value in (None, said)
+
+
+def _leads_to(wanted: re.Pattern[str], code: str, location: str | None) -> bool:
+    if location is None or not code.startswith("3"):
+        return False
+    try:
+        path = urlsplit(location).path
+    except ValueError:
+        return False
+    return len(path) <= _routes.LONGEST_PATH and wanted.fullmatch(path) is not None
+
+
+class _Door(Block):
+    """The block of a whole request: what is said in it ends with it."""
+
+    __slots__ = ("kind", "visit")
+
+    def __init__(self, previous: Context, kind: str, visit: "Visit") -> None:
+        super().__init__(previous)
+        self.kind = kind
+        self.visit = visit
+
+
+class Visit:
+    """One request, task or message. No method raises.
+
+    Args:
+        bound: What the map says about it.
+        request: How to ask it.
+        path: Parameters of its route.
+        kind: ``http``, ``task``, ``message`` or ``rpc``. Within one, no second of its kind opens: a
+            second middleware only tells the first what else can be asked.
+    """
+
+    __slots__ = (
+        "_bound",
+        "_contexts",
+        "_error",
+        "_outer",
+        "_path",
+        "_requests",
+        "_scope",
+        "_untold",
+        "handle",
+    )
+
+    def __init__(
+        self, bound: Bound, request: Request, path: Mapping[str, str], kind: str = "http"
+    ) -> None:
+        self._bound = bound
+        self._requests = [request]
+        self._outer: Visit | None = None
+        self._error: BaseException | None = None
+        self._path = path
+        self._contexts: list[Context] = []
+        self._scope: RequestScope | None = None
+        self._untold = len(bound.customer)
+        self.handle: TouchpointHandle | None = None
+        try:
+            self._enter(kind)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("visit", error)
+
+    @property
+    def context(self) -> Context | None:
+        """The context of the request, to be attached where the framework goes on elsewhere."""
+        return self._contexts[-1] if self._contexts else None
+
+    def _enter(self, kind: str) -> None:
+        context = get_current()
+        cx = cx_of(context)
+        if _runtime.is_idle():
+            return
+        self._outer = outer = open_visit(cx, kind)
+        if outer is not None:
+            outer._requests += self._requests  # noqa: SLF001
+            outer.learn()
+            return
+        cx = cx or outermost(context)
+        self._scope = scope = cx.scope
+        if scope.identity.pseudonym is not None:
+            self._untold = 0  # one of our services has told, and signed it
+        self._learn(_WAYS)
+        if any(asked.way in _LATE for asked in self._bound.customer[: self._untold]):
+            scope.expect()
+        journey = cx.journey or self._journey()
+        _journey.remember_consent(journey, scope.identity)
+        door = _Door(context, kind, self)
+        self._attach(
+            with_cx(context, CXContext(scope, journey, cx.place, cx.interaction, door, cx.handle))
+        )
+        if self._bound.noun is None:
+            _tag(get_current())
+            return
+        opened = self._bound.noun._open()  # noqa: SLF001  the part of `with` that can wait
+        if opened is not None:
+            self._attach(opened)
+            self.handle = block_of(opened)
+
+    def _attach(self, context: Context) -> None:
+        self._contexts.append(context)
+        attach(context)
+
+    def _journey(self) -> Journey | None:
+        if not self._bound.journeys:
+            return None
+        name = self._bound.journeys[0]
+        for asked in self._bound.journey:
+            told = self._ask(asked)
+            if told is not None:
+                return _journey.told(name, str(told), is_plain=asked.way == "header")
+        return None
+
+    def learn(self) -> None:
+        """Ask who the customer is, as far as the application knows by now."""
+        if self._outer is not None:
+            self._outer.learn()
+        self._learn(_LATE)
+
+    def _learn(self, ways: tuple[str, ...]) -> None:
+        if self._scope is None:
+            return
+        try:
+            for number, asked in enumerate(self._bound.customer[: self._untold]):
+                told = self._ask(asked) if asked.way in ways else None
+                if told is not None:
+                    self._untold = number
+                    _journey.identify_in(self._scope, told, asked.kind)
+                    return
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("visit.learn", error)
+
+    def _ask(self, asked: Asked) -> CustomerId | None:
+        if asked.way == "path":
+            return _usable(self._path.get(asked.name))
+        for request in self._requests:
+            try:
+                told = _usable(getattr(request, asked.way)(asked.name))
+            except Exception as error:  # noqa: BLE001  the host's objects may refuse to tell
+                _guard.swallow(f"request.{asked.way}", error)
+                continue
+            if told is not None:
+                return told
+        return None
+
+    def answer(
+        self,
+        status: int,
+        header: Callable[[str], str | None],
+        error: BaseException | None = None,
+    ) -> None:
+        """Say what the application answers, before the answer goes out.
+
+        Args:
+            status: Status code of HTTP.
+            header: Gives a header of the answer by its name in small letters.
+            error: What went wrong in the application, if the answer is about that.
+        """
+        self.learn()
+        if error is not None:
+            self._blame(error)
+        handle = self.handle
+        if handle is None or handle.has_been_judged:
+            return
+        try:
+            outcome = self._bound.outcome(status, header)
+            if outcome == "failed" and status >= _FAILURES and self._error is None:
+                handle.fail(str(status))
+            elif outcome is not None:
+                handle.outcome(outcome)
+        except Exception as failure:  # noqa: BLE001
+            _guard.swallow("visit.answer", failure)
+
+    def _blame(self, error: BaseException) -> None:
+        whose = self._outer or self
+        whose._error = error  # noqa: SLF001
+
+    def complete(self) -> None:
+        """Say that the customer has ended it in good order."""
+        self._judge("completed")
+
+    def abandon(self) -> None:
+        """Say that the customer has gone before the answer was there."""
+        self._judge("abandoned")
+
+    def _judge(self, outcome: Outcome) -> None:
+        if self.handle is not None and not self.handle.has_been_judged:
+            self.handle.outcome(outcome)
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """End the touchpoint; what the framework still does stays under its context."""
+        self.learn()
+        error, self._error = error or self._error, None  # it refers to the frames that refer to us
+        if self.handle is None or not self._contexts:
+            return
+        try:
+            end(self._contexts[-1], error)
+        except Exception as failure:  # noqa: BLE001
+            _guard.swallow("visit.finish", failure)
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """End it all and restore what was current before."""
+        self.finish(error)
+        while self._contexts:
+            close(self._contexts.pop(), error)
+
+
+def _usable(told: object) -> CustomerId | None:
+    if isinstance(told, UUID):
+        return str(told)
+    if isinstance(told, bool) or told == "":
+        return None
+    return told if isinstance(told, (str, int)) else None
+
+
+def open_visit(cx: CXContext | None, kind: str) -> Visit | None:
+    """The visit of the same kind that is open already: a middleware that was added twice."""
+    seen = None
+    while cx is not None and cx.block is not None and cx.block is not seen:
+        seen = cx.block
+        if isinstance(seen, _Door):
+            return seen.visit if seen.kind == kind and not seen.ended else None
+        cx = cx_of(seen.previous)
+    return None
+
+
+def _tag(context: Context) -> None:
+    """Tag the framework's own span, which began before the journey was known."""
+    span, cx = get_current_span(context), cx_of(context)
+    if cx is not None and span.is_recording() and getattr(span, "kind", None) in _EDGE_KINDS:
+        span.set_attributes(cx.tags())

@@ -1,0 +1,1 @@
+"""A first journey map, guessed from an application that exists already."""
