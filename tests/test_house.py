@@ -49,8 +49,8 @@ LAYERS = (
     """
     integrations integrations._http  
      integrations.asgi  
-       
-     integrations.starlette  
+       integrations.openfeature
+    integrations.stamina integrations.starlette integrations.tenacity 
       
       
     _code_names _code_scan _code_check platform platform.mermaid platform.series _startup.sitecustomize
