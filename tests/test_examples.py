@@ -25,6 +25,7 @@ SAYS = {
     "feature_flag.py": "nudge.outcome free_shipping_bar accepted",
     "fastapi_service.py": "   └─ ✓ order.confirm",
     "first_touchpoint.py": "✗ checkout.pay  card_declined",
+    "flask_service.py": "✗ checkout.pay  POST /pay/<int:order>",
     "in_the_terminal.py": "\ncx_touchpoint_interactions_total 1\n",
     "join_a_provider.py": "SELECT shop.orders at checkout.pay\n",
     "late_identity.py": "customer v1.",
@@ -35,6 +36,7 @@ SAYS = {
     "retries.py": "checkout.pay cx.effort.service_retries 2\n",
     "signals.py": "\ncx_value_attributed_total 29.94\n",
     "threads.py": "└─ change_quantity",
+    "wsgi_service.py": "✓ catalogue.download",
     "two_services.py": "to a stranger: ['traceparent']\n",
 }
 """A part of what each example prints."""

@@ -49,10 +49,10 @@ LAYERS = (
     """
     integrations integrations._http  
      integrations.asgi  
-       integrations.openfeature
+    integrations.flask integrations.openfeature
     integrations.stamina integrations.starlette integrations.tenacity 
       
-      
+      integrations.wsgi
     _code_names _code_scan _code_check platform platform.mermaid platform.series _startup.sitecustomize
     platform.scaffold platform.scaffold.facts platform.scaffold.templates platform.scaffold.words
     platform.scaffold.naming platform.scaffold.celery platform.scaffold.django
