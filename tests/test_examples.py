@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAYS = {
     "consent.py": "denied       cart.view []",
+    "django_service.py": "✗ checkout.pay  POST pay/<int:order>/",
     "effort.py": "cx.effort.actions 3\n",
     "every_kind_of_function.py": "✓ invoice.download",
     "feature_flag.py": "nudge.outcome free_shipping_bar accepted",

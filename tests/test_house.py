@@ -47,8 +47,8 @@ LAYERS = (
     """,
     # edges
     """
-    integrations integrations._http  
-     integrations.asgi  
+    integrations integrations._http integrations._django_request 
+     integrations.asgi integrations.django
     integrations.flask integrations.openfeature
     integrations.stamina integrations.starlette integrations.tenacity 
       

@@ -1,0 +1,96 @@
+"""How a rule of the journey map asks a request of Django: nothing that sleeps is woken."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+from cxtrace import _guard
+from cxtrace.integrations import _http
+from cxtrace.integrations.wsgi import WSGIRequest
+
+_HARMLESS: Final = "drf_format_suffix"
+"""How Django REST framework's names for its own converters begin."""
+
+
+class Request(WSGIRequest):
+    """Answers the rules of the map, and wakes nothing that sleeps; under ASGI as well.
+
+    Django gives both kinds of requests the same META.
+    """
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Any) -> None:
+        super().__init__(request.META)
+        self._request = request
+
+    def session(self, name: str) -> object:
+        """A value of the session, if the application has loaded it."""
+        # To ask the session itself would mark it as accessed, which is a header of the answer.
+        session = getattr(vars(self._request).get("session"), "__dict__", {})
+        loaded = session.get("_session_cache")
+        return loaded.get(name) if isinstance(loaded, Mapping) else None
+
+    def user(self, name: str) -> object:
+        """A column of the user, if the application has looked for who it is."""
+        known = vars(self._request)
+        for key in ("user", "_cached_user", "_acached_user"):
+            user = _awake(known.get(key))
+            if user is not None:
+                return _attribute(user, name)
+        return None
+
+    def claim(self, name: str) -> object:
+        """A claim of the token that Django REST framework, or another, has verified."""
+        token = _awake(vars(self._request).get("auth"))
+        return None if hasattr(type(token), "_meta") else _http.claim(token, name)
+
+
+def _awake(value: Any) -> Any:
+    """What a lazy object stands for, where the application has found it out."""
+    functional: Any = sys.modules["django.utils.functional"]
+    # Not isinstance(), for which a lazy object wakes up.
+    while issubclass(type(value), functional.LazyObject):
+        value = vars(value)["_wrapped"]
+    return None if value is functional.empty else value
+
+
+def _attribute(user: Any, name: str) -> object:
+    meta = getattr(type(user), "_meta", None)
+    if meta is None:
+        return _http.attribute(user, name)
+    # Only columns that are loaded: what is computed or deferred could cost a query.
+    return vars(user).get(meta.pk.attname if name == "pk" else name)
+
+
+def template_of(request: Any) -> str | None:
+    """Django's own template of the route, where to find it out has no side effect.
+
+    What the path means may depend on a language that is not chosen yet, and a converter of the
+    application's own may do anything.
+    """
+    urls: Any = import_module("django.urls")
+    converters: Any = import_module("django.urls.converters")
+    urlconf = getattr(request, "urlconf", None) or urls.get_urlconf()
+    try:
+        if _calls_the_application(converters) or _has_languages(urls, urlconf):
+            return None
+        route: str = urls.resolve(request.path_info, urlconf).route
+    except urls.Resolver404:
+        return None
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("django.urls", error)
+        return None
+    return route
+
+
+def _calls_the_application(converters: Any) -> bool:
+    own = converters.get_converters().keys() - converters.DEFAULT_CONVERTERS.keys()
+    return not all(name.startswith(_HARMLESS) for name in own)
+
+
+def _has_languages(urls: Any, urlconf: Any) -> bool:
+    prefix = urls.LocalePrefixPattern
+    patterns = urls.get_resolver(urlconf).url_patterns
+    return any(isinstance(each.pattern, prefix) for each in patterns)
