@@ -19,6 +19,7 @@ from cxtrace.exporters import read_spans
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAYS = {
+    "celery_tasks.py": "newsletter.winback  run/shop.invite",
     "consent.py": "denied       cart.view []",
     "django_service.py": "✗ checkout.pay  POST pay/<int:order>/",
     "effort.py": "cx.effort.actions 3\n",

@@ -48,7 +48,7 @@ LAYERS = (
     # edges
     """
     integrations integrations._http integrations._django_request 
-     integrations.asgi integrations.django
+     integrations.asgi integrations.celery integrations.django
     integrations.flask integrations.openfeature
     integrations.stamina integrations.starlette integrations.tenacity 
       
