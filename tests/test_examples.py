@@ -39,6 +39,8 @@ SAYS = {
     "signals.py": "\ncx_value_attributed_total 29.94\n",
     "threads.py": "└─ change_quantity",
     "wsgi_service.py": "✓ catalogue.download",
+    "webhooks_helpdesk.py": "answered  200\nsolved    200\n",
+    "webhooks_survey.py": "cx_mentions_total 1\n",
     "two_services.py": "to a stranger: ['traceparent']\n",
 }
 """A part of what each example prints."""

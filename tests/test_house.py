@@ -50,9 +50,9 @@ LAYERS = (
     integrations integrations._http integrations._django_request 
      integrations.asgi integrations.celery integrations.django
     integrations.flask integrations.openfeature
-    integrations.stamina integrations.starlette integrations.tenacity 
-      
-      integrations.wsgi
+    integrations.stamina integrations.starlette integrations.tenacity integrations.webhooks
+    integrations._webhooks integrations._webhooks.receipts integrations._webhooks.serving
+    integrations._webhooks.signatures integrations._webhooks.visits integrations.wsgi
     _code_names _code_scan _code_check platform platform.mermaid platform.series _startup.sitecustomize
     platform.scaffold platform.scaffold.facts platform.scaffold.templates platform.scaffold.words
     platform.scaffold.naming platform.scaffold.celery platform.scaffold.django

@@ -1,0 +1,1 @@
+"""The parts of ``cxtrace.integrations.webhooks``."""
