@@ -203,6 +203,21 @@ print(service.pay(), hasattr(urllib.request.OpenerDirector.open, "opentelemetry_
     assert '"pay"' in spans(folder)
 
 
+def test_opentelemetry_begins_once(run: Run, folder: Path) -> None:
+    """Started under ``opentelemetry-instrument``, we do not start it a second time."""
+    theirs = pytest.importorskip(
+        "opentelemetry.instrumentation.auto_instrumentation",
+        reason="opentelemetry-instrumentation is not installed",
+    )
+    path = str(Path(theirs.__file__).parent)
+
+    done = run("--", sys.executable, "service.py", **{**SETTINGS, "PYTHONPATH": path})
+
+    assert (done.returncode, done.stdout) == (0, "paid\n")
+    assert "already" not in done.stderr
+    assert spans(folder).count('"pay"') == 1
+
+
 def test_a_wrong_map_does_not_stop_the_service(run: Run, folder: Path) -> None:
     """The error is told, and the service runs without us."""
     (folder / "m.toml").write_text("name = ", encoding="utf-8")

@@ -935,3 +935,13 @@ def test_propagators_by_name(
     assert members_of(again_to_us)[names.JOURNEY_ID] == members_of(to_us)[names.JOURNEY_ID]
     assert known == theirs
     assert "cx." not in str(again_to_strangers)
+
+
+def test_a_call_within_the_process_goes_on_where_it_is(cx) -> None:
+    """Where nothing came in and nothing is there, what is current counts: an eager task's caller."""
+    propagator = CXPropagator()
+    assert propagator.extract({}) != {}
+
+    with cxtrace.touchpoint("cart.view"):
+        assert propagator.extract({}) == {}
+        assert propagator.extract({"baggage": "theirs=1"}) != {}

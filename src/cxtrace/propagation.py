@@ -71,7 +71,10 @@ class CXPropagator(TextMapPropagator):
         """The context of a request that comes in. Never raises."""
         context = Context() if context is None else context
         try:
-            return _extract(getter.get(carrier, HEADER), context)
+            values = getter.get(carrier, HEADER)
+            if values is None and not context and cx_of(get_current()) is not None:
+                return context  # a call within this process, such as an eager task: all is here
+            return _extract(values, context)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("extract", error)
             return _extract(None, context)

@@ -10,6 +10,8 @@ _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  this
 
 def _begin() -> None:
     """Start OpenTelemetry's automatic instrumentation, which calls us, or only us."""
+    if sys.modules.get("opentelemetry.instrumentation.auto_instrumentation") is not None:
+        return  # its own sitecustomize, which this one hid, has done so
     try:
         from opentelemetry.instrumentation.auto_instrumentation import initialize
     except ImportError:
