@@ -47,9 +47,9 @@ LAYERS = (
     """,
     # edges
     """
-    integrations integrations._http integrations._django_request 
-     integrations.asgi integrations.celery integrations.django
-    integrations.flask integrations.openfeature
+    integrations integrations._http integrations._django_request integrations._grpc_channels
+    integrations._outgoing integrations.asgi integrations.celery integrations.django
+    integrations.flask integrations.grpc integrations.messages integrations.openfeature
     integrations.stamina integrations.starlette integrations.tenacity integrations.webhooks
     integrations._webhooks integrations._webhooks.receipts integrations._webhooks.serving
     integrations._webhooks.signatures integrations._webhooks.visits integrations.wsgi
