@@ -33,6 +33,10 @@ _SECTIONS: Final[dict[str, dict[str, str]]] = {
     "export": {**_STILL, **_SPANS_ALONE},
     "losses": _SPANS_ALONE,
     "web": _HELD,
+    "fastapi": {},
+    "django": {},
+    "uvicorn": {},
+    "gunicorn": {},
     "imports": {},
 }
 """Each runs in a process of its own, since a provider is set only once; and its environment."""
@@ -131,9 +135,13 @@ def _measuring(section: str) -> Callable[[Size], Any]:
         from benchmarks import imports
 
         return imports.measure
-    from benchmarks import web
+    if section == "web":
+        from benchmarks import web
 
-    return web.measure
+        return web.measure
+    from benchmarks import requests
+
+    return getattr(requests, section)  # type: ignore[no-any-return]
 
 
 def _environment() -> dict[str, Any]:
@@ -149,6 +157,10 @@ def _environment() -> dict[str, Any]:
                 "opentelemetry-sdk",
                 "opentelemetry-instrumentation-fastapi",
                 "fastapi",
+                "uvicorn",
+                "opentelemetry-instrumentation-django",
+                "django",
+                "gunicorn",
             )
         },
     }

@@ -19,6 +19,7 @@ from cxtrace.exporters import read_spans
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SAYS = {
+    "asgi_service.py": "└─ ▸ journey.end first_order achieved",
     "celery_tasks.py": "newsletter.winback  run/shop.invite",
     "consent.py": "denied       cart.view []",
     "django_service.py": "✗ checkout.pay  POST pay/<int:order>/",
@@ -33,6 +34,7 @@ SAYS = {
     "join_a_provider.py": "SELECT shop.orders at checkout.pay\n",
     "late_identity.py": "customer v1.",
     "log_lines.py": '"event": "card declined"',
+    "long_touchpoint.py": "support  service  abandoned",
     "message_consumer.py": "✗ delivery.pack  LookupError",
     "own_tests.py": "4 passed",
     "promises.py": "promise.evaluated refund_7d broken 8.4 of 7 d\n",

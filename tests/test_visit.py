@@ -17,7 +17,7 @@ from cxtrace import attributes as names
 from cxtrace._visit import Bound, Visit
 from cxtrace.binding import bindings
 from cxtrace._scope import MAX_ENDED_SPANS
-from cxtrace.context import cx_of
+from cxtrace.context import LINKING, cx_of
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
 from cxtrace.propagation import CXPropagator
@@ -164,7 +164,7 @@ def test_tasks_messages_and_calls_are_touchpoints_too(cx: Capture) -> None:
 def test_finishing_ends_the_touchpoint_and_no_more(cx: Capture) -> None:
     """What a framework does after the answer is still done for the customer of the visit."""
     journey_map = shop('customer = { header = "X-Id" }\njourney = { header = "X-Journey" }')
-    visit = arrive(cx, journey_map, Asked(header={"X-Id": "c-1", "X-Journey": "j-1"}))
+    visit = arrive(cx, journey_map, Asked(header={"X-Id": "c-1", "X-Journey": "0af7651916cd43dd8448eb211c80319c"}))
     visit.finish()
     assert cx.names == ["pay"]
     with cx.tracer.start_as_current_span("background"):
@@ -176,7 +176,7 @@ def test_finishing_ends_the_touchpoint_and_no_more(cx: Capture) -> None:
 
     assert cx.names == ["pay", "background"]
     assert customer_of(tags) == cx.pseudonym("c-1")
-    assert tags["cx.journey.id"] == "j-1"
+    assert tags["cx.journey.id"] == "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.mark.parametrize("late", [True, False])
@@ -382,7 +382,7 @@ def test_what_is_no_id_tells_nothing(cx: Capture, told: object) -> None:
     request = Asked(user={"pk": told}, cookie={"visitor": "v-1"})
     arrive(cx, shop(rules), request).leave()
 
-    assert customer_of(cx.tags("pay")) == cx.pseudonym("v-1")
+    assert customer_of(cx.tags("pay")) == cx.pseudonym("anonymous:v-1")
 
 
 def test_the_first_rule_that_tells_counts(cx: Capture) -> None:
@@ -756,7 +756,7 @@ def late(cx: Capture) -> Iterator[Callable[[str], None]]:
     """A request in which the customer is not known yet, and a function that makes it known."""
     request = Asked()
     rules = 'customer = { user = "pk" }\njourney = { header = "X-J" }'
-    request.known["header"] = {"X-J": "j-1"}
+    request.known["header"] = {"X-J": "0af7651916cd43dd8448eb211c80319c"}
     visit = arrive(cx, shop(rules), request)
 
     def log_in(who: str) -> None:
@@ -799,7 +799,7 @@ def test_refused_consent_reaches_spans_that_have_ended(
         pass
     with touchpoint("within"):
         pass
-    assert cx.tags("SELECT")["cx.journey.id"] == "j-1"
+    assert cx.tags("SELECT")["cx.journey.id"] == "0af7651916cd43dd8448eb211c80319c"
     cxtrace.identify("c-1", consent="denied")
 
     for name in ("SELECT", "within"):
@@ -899,3 +899,126 @@ def test_without_an_sdk_span_there_is_nothing_to_change(nobody: None) -> None:
     ApiTracing().amend(span, {names.CUSTOMER_PSEUDONYM: "x"}, {})
 
     assert vars(span) == before
+
+
+# What strangers may not learn, and what a refusal reaches
+
+
+@pytest.mark.parametrize(
+    ("told", "is_sent"),
+    [
+        ("0af7651916cd43dd8448eb211c80319c", True),
+        ("0AF76519-16CD-43DD-8448-EB211C80319C", True),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", True),
+        ("1234567890123456", False),
+        ("jane.doe", False),
+        ("C-4711", False),
+        ("eyJhbGciOi.eyJzdWIi.c2ln", False),
+    ],
+)
+def test_only_what_a_machine_has_drawn_is_a_journeys_id_as_it_stands(
+    cx: Capture, told: str, is_sent: bool
+) -> None:
+    """A browser may send a name or an account's number for a journey: it goes out as a hash."""
+    arrive(cx, shop('journey = { header = "X-J" }'), Asked(header={"X-J": told})).leave()
+
+    sent = cx.tags("pay")[names.JOURNEY_ID]
+    assert (sent == told) is is_sent
+    assert is_sent or told not in str(cx.tags("pay"))
+
+
+def test_a_header_that_tells_the_customer_is_no_journeys_id_as_it_stands(cx: Capture) -> None:
+    """The customer's own identifier never leaves, whatever its form."""
+    rules = 'customer = { header = "X-Id" }\njourney = { header = "x-id" }'
+    told = "0af7651916cd43dd8448eb211c80319c"
+
+    arrive(cx, shop(rules), Asked(header={"X-Id": told, "x-id": told})).leave()
+
+    assert customer_of(cx.tags("pay")) == cx.pseudonym(told)
+    assert told not in str(cx.tags("pay"))
+
+
+def test_a_visitor_is_nobody_with_the_same_number(cx: Capture) -> None:
+    """The visitor of cookie 1 and the account of number 1 are two people."""
+    rules = 'customer = [{ user = "pk" }, { cookie = "v", kind = "anonymous" }]'
+    for request in (Asked(user={"pk": 1}), Asked(cookie={"v": "1"})):
+        arrive(cx, shop(rules), request).leave()
+
+    known, visitor = [customer_of(span.attributes or {}) for span in cx.spans]
+    assert known == cx.pseudonym(1)
+    assert visitor not in (None, known)
+
+
+def test_who_logs_in_is_a_visitor_no_more(cx: Capture) -> None:
+    """What was said of the visitor does not stay beside the pseudonym of the account."""
+    request = Asked(cookie={"v": "v-1"})
+    rules = 'customer = [{ user = "pk" }, { cookie = "v", kind = "anonymous" }]'
+    visit = arrive(cx, shop(rules), request)
+    with touchpoint("within"):
+        pass
+    request.known["user"] = {"pk": "c-1"}
+    visit.leave()
+
+    for name in ("pay", "within"):
+        assert customer_of(cx.tags(name)) == cx.pseudonym("c-1")
+        assert cx.tags(name).get(names.CUSTOMER_KIND, "") == ""
+
+
+def test_a_refusal_reaches_what_has_ended_though_no_rule_is_late(cx: Capture) -> None:
+    """Pseudonym and journey are taken from spans, and from their events, that wait to be sent."""
+    rules = 'customer = { header = "X-Id" }\njourney = { cookie = "v" }'
+    visit = arrive(cx, shop(rules), Asked(header={"X-Id": "c-1"}, cookie={"v": "v-1"}))
+    cx.tracer.start_span("SELECT").end()
+    with touchpoint("within") as inner:
+        inner.mention("friends")
+    cxtrace.identify("c-1", consent="denied")
+    visit.leave()
+
+    told = [span.attributes or {} for span in cx.spans]
+    told += [event.attributes or {} for span in cx.spans for event in span.events]
+    assert {tags.get(key, "") for tags in told for key in LINKING} == {""}
+
+
+def test_a_refusal_in_a_block_for_the_same_customer_reaches_the_request(cx: Capture) -> None:
+    """Who refuses in the code is the one whom the map has told of."""
+    with cx.tracer.start_as_current_span("GET", kind=SpanKind.SERVER):
+        visit = arrive(cx, shop('customer = { header = "X-Id" }'), Asked(header={"X-Id": "c-1"}))
+        with cxtrace.customer("c-2", consent="denied"):
+            pass
+        assert visit.handle is not None
+        assert customer_of(getattr(visit.handle.span, "attributes", {})) == cx.pseudonym("c-1")
+        with cxtrace.customer("c-1", consent="denied"):
+            pass
+        visit.leave()
+
+    assert customer_of(cx.tags("GET")) in (None, "")
+
+
+def test_a_request_that_says_nothing_of_consent_changes_none(cx: Capture) -> None:
+    """A refusal that was heard in one request of a journey holds in the next."""
+    rules = 'customer = { header = "X-Id" }\njourney = { cookie = "v" }'
+    journey_map = shop(rules)
+    states = []
+    for consent in ("denied", None):
+        request = Asked(header={"X-Id": "c-1"}, cookie={"v": "v-1"})
+        visit = arrive(cx, journey_map, request) if consent else again(request)
+        journey = cx_of(get_current()).journey  # type: ignore[union-attr]
+        if consent:
+            cxtrace.identify("c-1", consent="denied")
+        assert journey is not None
+        states.append(journey.state.refused)
+        visit.leave()
+
+    assert states == [True, True]
+
+
+def test_what_the_code_says_comes_before_every_rule(cx: Capture) -> None:
+    """A rule that finds somebody later does not take the place of whom the code has named."""
+    request = Asked()
+    visit = arrive(cx, shop('customer = { user = "pk" }'), request)
+    cxtrace.identify("c-1", kind="person")
+    request.known["user"] = {"pk": "service-account"}
+    visit.leave()
+
+    assert customer_of(cx.tags("pay")) == cx.pseudonym("c-1")
+    assert cx.tags("pay")[names.CUSTOMER_KIND] == "person"

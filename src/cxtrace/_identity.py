@@ -37,6 +37,13 @@ def identity_of(
     )
 
 
+def is_same(customer_id: CustomerId | None, known: Identity) -> bool:
+    """Whether this is the id of the customer who is known here."""
+    if customer_id is None or not known.tags or not _usable(customer_id):
+        return False
+    return _pseudonym(customer_id)[0] == known.pseudonym
+
+
 def _consent(given: Consent | None, outer: Identity) -> Consent:
     if given is None:
         return outer.consent

@@ -10,7 +10,7 @@ from opentelemetry.trace import get_current_span
 from cxtrace import _clock, _guard, _runtime
 from cxtrace._closed_sets import checked
 from cxtrace._handles import current_touchpoint
-from cxtrace._identity import identity_of
+from cxtrace._identity import identity_of, is_same
 from cxtrace._noun import Noun
 from cxtrace._plan import checked_name, refuse_function
 from cxtrace._scope import RequestScope
@@ -194,6 +194,8 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
         cx = cx_of(context) or outermost(context)
         found = identity_of(self._id, self._kind, self._segment, self._consent, cx.identity)
         remember_consent(cx.journey, found)
+        if not found.linkable and is_same(self._id, cx.identity):
+            cx.scope.identify(found, _runtime.current.tracing)
         scope = RequestScope(found, cx.scope, settled=True)
         block = CustomerHandle(context, found.pseudonym)
         inner = (scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
@@ -240,7 +242,12 @@ def identify(
 
 
 def identify_in(scope: RequestScope, customer_id: CustomerId, kind: CustomerKind | None) -> None:
-    """Say who the customer of a request is."""
+    """Say who the customer of a request is.
+
+    A visitor's cookie and an account's number may be the same text, of two different people.
+    """
+    if kind == "anonymous":
+        customer_id = f"anonymous:{customer_id}"
     found = identity_of(customer_id, kind, None, None, scope.identity)
     scope.identify(found, _runtime.current.tracing)
 
@@ -257,8 +264,8 @@ def told(name: str, identifier: str, *, is_plain: bool) -> Journey:
     # Heavy to import for those who never give an id.
     from cxtrace import privacy
 
-    if is_plain:
-        return _known(name, privacy.journey_id(identifier, _runtime.key), None)
+    if is_plain and privacy.is_random(identifier):
+        return _known(name, identifier, None)
     return _known(name, privacy.hashed_journey_id(name, identifier, _runtime.key()), None)
 
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeAlias
 from opentelemetry.trace import Span, SpanContext
 
 from cxtrace import _guard
+from cxtrace import attributes as names
 from cxtrace.context import LINKING, Identity, Journey, Place
 
 MAX_OPEN_SPANS: Final = 1_000
@@ -17,6 +18,15 @@ MAX_OPEN_SPANS: Final = 1_000
 
 MAX_ENDED_SPANS: Final = 200
 """Ended spans that a request keeps until it is known who the customer is."""
+
+
+_WHO: Final = (
+    names.CUSTOMER_PSEUDONYM,
+    names.CUSTOMER_KEY_ID,
+    names.CUSTOMER_KIND,
+    names.CUSTOMER_SEGMENT,
+)
+"""What is one customer's alone: nothing of it may stay when another takes the place."""
 
 
 class Editor(Protocol):
@@ -153,11 +163,19 @@ def _is_nobody(identity: Identity) -> bool:
     )
 
 
+def _outdated(identity: Identity) -> tuple[str, ...]:
+    """What spans may still say of whoever was the customer before."""
+    if not identity.linkable:
+        return LINKING
+    return tuple(key for key in _WHO if key not in identity.details)
+
+
 def _tell(span: Span, identity: Identity, tags: Mapping[str, str], editor: Editor) -> None:
     # One span of others that fails must not keep the others from being told.
     try:
-        if not identity.linkable:
-            editor.forget(span, LINKING)
+        outdated = _outdated(identity)
+        if outdated:
+            editor.forget(span, outdated)
         if span.is_recording():
             span.set_attributes(tags)
     except Exception as error:  # noqa: BLE001
@@ -166,7 +184,7 @@ def _tell(span: Span, identity: Identity, tags: Mapping[str, str], editor: Edito
 
 def _amend(span: Span, identity: Identity, editor: Editor) -> None:
     # A key that vanished while the span is being encoded would cost the whole batch.
-    blank = {} if identity.linkable else dict.fromkeys(LINKING, "")
+    blank = dict.fromkeys(_outdated(identity), "")
     try:
         editor.amend(span, identity.tags, {**blank, **identity.details})
     except Exception as error:  # noqa: BLE001

@@ -301,6 +301,9 @@ def amend(span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> No
             held._dict = _amended(held._dict, tags, details)  # noqa: SLF001
     elif type(span) is LeanSpan:
         span._attributes = _amended(held, tags, details)  # noqa: SLF001
+    blank = tuple(key for key in details if not details[key])
+    if blank:
+        forget_in_events(getattr(span, "_events", None), blank)
 
 
 def _amended(

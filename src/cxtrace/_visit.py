@@ -140,6 +140,7 @@ class Visit:
         "_bound",
         "_contexts",
         "_error",
+        "_known",
         "_outer",
         "_path",
         "_requests",
@@ -158,6 +159,7 @@ class Visit:
         self._path = path
         self._contexts: list[Context] = []
         self._scope: RequestScope | None = None
+        self._known: object = None
         self._untold = len(bound.customer)
         self.handle: TouchpointHandle | None = None
         try:
@@ -182,13 +184,16 @@ class Visit:
             return
         cx = cx or outermost(context)
         self._scope = scope = cx.scope
+        self._known = scope.identity
         if scope.identity.pseudonym is not None:
             self._untold = 0  # one of our services has told, and signed it
         self._learn(_WAYS)
-        if any(asked.way in _LATE for asked in self._bound.customer[: self._untold]):
-            scope.expect()
         journey = cx.journey or self._journey()
-        _journey.remember_consent(journey, scope.identity)
+        is_told = bool(scope.identity.tags) or journey is not None
+        if is_told or any(asked.way in _LATE for asked in self._bound.customer[: self._untold]):
+            scope.expect()  # who it is may be found late, and a consent be refused late
+        if scope.identity.consent != "unknown":
+            _journey.remember_consent(journey, scope.identity)
         door = _Door(context, kind, self)
         self._attach(
             with_cx(context, CXContext(scope, journey, cx.place, cx.interaction, door, cx.handle))
@@ -212,8 +217,13 @@ class Visit:
         for asked in self._bound.journey:
             told = self._ask(asked)
             if told is not None:
-                return _journey.told(name, str(told), is_plain=asked.way == "header")
+                return _journey.told(name, str(told), is_plain=self._may_be_plain(asked))
         return None
+
+    def _may_be_plain(self, asked: Asked) -> bool:
+        """Whether it is a header, and none that tells the customer's id."""
+        told = {each.name.lower() for each in self._bound.customer if each.way == "header"}
+        return asked.way == "header" and asked.name.lower() not in told
 
     def learn(self) -> None:
         """Ask who the customer is, as far as the application knows by now."""
@@ -222,14 +232,15 @@ class Visit:
         self._learn(_LATE)
 
     def _learn(self, ways: tuple[str, ...]) -> None:
-        if self._scope is None:
-            return
+        if self._scope is None or self._scope.identity is not self._known:
+            return  # the code has said who it is, which is better than a guess
         try:
             for number, asked in enumerate(self._bound.customer[: self._untold]):
                 told = self._ask(asked) if asked.way in ways else None
                 if told is not None:
                     self._untold = number
                     _journey.identify_in(self._scope, told, asked.kind)
+                    self._known = self._scope.identity
                     return
         except Exception as error:  # noqa: BLE001
             _guard.swallow("visit.learn", error)

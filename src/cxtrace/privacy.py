@@ -24,6 +24,11 @@ _KEY_ID: Final = b"cxtrace/key-id/v1"
 _JOURNEY: Final = b"cxtrace/journey-id/v1"
 _MAKE_A_KEY: Final = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
+_RANDOM: Final = re.compile(
+    r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9a-f]{16}|[0-9a-f]{32}"
+    r"|[0-7][0-9A-HJKMNP-TV-Z]{25}",
+    re.ASCII,
+)
 _PLAIN_KEY: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _PLAIN_TEXT: Final = re.compile(r"[^\x00-\x1f\x7f@\ud800-\udfff]{1,64}")
 _PHONE_LIKE: Final = re.compile(r"[0-9][0-9.-]{6,}")
@@ -78,6 +83,11 @@ class HmacPseudonymiser:
         """The same for the same customer in every process that has the key."""
         raw = str(customer_id).encode("utf-8", "surrogatepass")
         return "v1." + _encode(self._key.digest(_PSEUDONYM, raw))[:22]
+
+
+def is_random(given: str) -> bool:
+    """Whether it has a form that only machines give: UUID, ULID, 16 or 32 hexadecimal digits."""
+    return _RANDOM.fullmatch(given) is not None and not given.isdecimal()
 
 
 def journey_id(given: str, key: Callable[[], Key]) -> str:

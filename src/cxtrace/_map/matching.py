@@ -13,7 +13,10 @@ from cxtrace._map.tables import Found, Key, Many, Record
 from cxtrace._map.text import literal, shown
 from cxtrace._model import Match, OutcomeRule, Teller
 
-_SECRET_HEADERS: Final = ("authorization", "cookie", "proxy-authorization", "set-cookie")
+_SECRET_HEADERS: Final = (
+    *("authorization", "cookie", "proxy-authorization", "set-cookie"),
+    *("x-amz-security-token", "x-api-key", "x-auth-token", "x-csrf-token", "x-session-id"),
+)
 
 
 @attrs.frozen

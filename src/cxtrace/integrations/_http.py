@@ -22,22 +22,31 @@ def go_on_from(carrier: Any, getter: Getter[Any]) -> None:
         attach(propagate.extract(carrier, now, getter))
 
 
-def cookie(header: str | None, name: str) -> str | None:
-    """A cookie out of the header of all cookies."""
-    for pair in (header or "").split(";"):
-        key, equals, value = pair.strip().partition("=")
-        if equals and key == name:
-            return value.strip('"')
-    return None
+def cookies(header: str | None, name: str) -> list[str]:
+    """Every cookie of that name: most frameworks take the last, Werkzeug the first."""
+    pairs = (pair.partition("=") for pair in (header or "").split(";"))
+    return [
+        value.strip().strip('"') for key, equals, value in pairs if equals and key.strip() == name
+    ]
 
 
-def query(text: str, name: str) -> str | None:
-    """The first parameter of that name in a query string."""
+def parameters(query: str, name: str) -> list[str]:
+    """Every parameter of that name in a query string: most take the last, Werkzeug the first."""
     try:
-        pairs = parse_qsl(text, max_num_fields=_MOST_PARAMETERS)
+        pairs = parse_qsl(query, max_num_fields=_MOST_PARAMETERS)
     except ValueError:
-        return None
-    return next((value for key, value in pairs if key == name), None)
+        return []
+    return [value for key, value in pairs if key == name]
+
+
+def first(found: list[str]) -> str | None:
+    """The first, if there is any."""
+    return found[0] if found else None
+
+
+def last(found: list[str]) -> str | None:
+    """The last, if there is any."""
+    return found[-1] if found else None
 
 
 def attribute(user: object, name: str) -> object:

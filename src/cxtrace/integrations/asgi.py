@@ -180,9 +180,7 @@ class _Watch:
 
     def _received(self, message: Message) -> None:
         kind, visit = message["type"], self._visit
-        if kind == "websocket.receive" and visit.handle is not None:
-            visit.handle.act("message")
-        elif kind == "http.disconnect":
+        if kind == "http.disconnect":
             visit.abandon()
         elif kind == "websocket.disconnect":
             if message.get("code", _DEFAULT_CODE) == _CLOSED_NORMALLY:
@@ -255,17 +253,23 @@ _GETTER: Final = _Getter()
 class _Request:
     """Answers the rules of the map out of the scope, in which middlewares leave what they know."""
 
-    __slots__ = ("_scope", "header")
+    __slots__ = ("_header", "_scope")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self.header = _header_of(scope.get("headers", ()))
+        self._header = _header_of(scope.get("headers", ()))
+
+    def header(self, name: str) -> str | None:
+        return self._header(name)
 
     def cookie(self, name: str) -> str | None:
-        return _http.cookie(self.header("cookie"), name)
+        # In HTTP/2 a client may send each cookie in a field of its own.
+        fields = [value for key, value in self._scope.get("headers", ()) if key == b"cookie"]
+        return _http.last(_http.cookies(b"; ".join(fields).decode("latin-1"), name))
 
     def query(self, name: str) -> str | None:
-        return _http.query(self._scope.get("query_string", b"").decode("latin-1"), name)
+        query = self._scope.get("query_string", b"").decode("utf-8", "replace")
+        return _http.last(_http.parameters(query, name))
 
     def session(self, name: str) -> object:
         found = self._scope.get("session")

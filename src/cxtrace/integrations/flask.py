@@ -232,6 +232,15 @@ class _FlaskRequest(WSGIRequest):
         super().__init__(context.request.environ)
         self._context = context
 
+    def cookie(self, name: str) -> str | None:
+        """The first of that name, as Werkzeug takes it."""
+        return _http.first(_http.cookies(self.header("cookie"), name))
+
+    def query(self, name: str) -> str | None:
+        """The first of that name, as Werkzeug takes it."""
+        text = self._context.request.environ.get("QUERY_STRING", "")
+        return _http.first(_http.parameters(text, name))
+
     def session(self, name: str) -> object:
         """A value in Flask's session, where the application has looked into it.
 

@@ -245,11 +245,11 @@ class WSGIRequest:
 
     def cookie(self, name: str) -> str | None:
         """The value of a cookie."""
-        return _http.cookie(self._environ.get("HTTP_COOKIE"), name)
+        return _http.last(_http.cookies(self._environ.get("HTTP_COOKIE"), name))
 
     def query(self, name: str) -> str | None:
         """A parameter of the query string."""
-        return _http.query(self._environ.get("QUERY_STRING", ""), name)
+        return _http.last(_http.parameters(self._environ.get("QUERY_STRING", ""), name))
 
     def session(self, name: str) -> object:
         """A value in Beaker's session, where the application has loaded it."""
