@@ -124,18 +124,26 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python=MEASURED, requires=["wheel"])
 def integrations(session: nox.Session) -> None:
-    """Run the tests with real frameworks, each server in a process of its own."""
+    """Run the tests with real frameworks, but for those that wait for servers and workers."""
     wheel_and(session, *group("test"), *group("frameworks"))
     MEASUREMENTS.mkdir(parents=True, exist_ok=True)
-    arguments = session.posargs or ["tests/integrations"]
+    arguments = session.posargs or ["tests/integrations", "-m", "not service"]
     session.run("python", "-m", "coverage", "run", "-m", "pytest", *arguments, env=clean())
+
+
+@nox.session(default=False, python=MEASURED, requires=["wheel"])
+def servers(session: nox.Session) -> None:
+    """Run the tests with real servers, workers and brokers."""
+    wheel_and(session, *group("test"), *group("frameworks"))
+    arguments = session.posargs or ["tests/integrations", "-m", "service"]
+    session.run("python", "-m", "pytest", *arguments, env=clean())
 
 
 @nox.session(default=False, python=PRESENT[0], requires=["wheel"])
 def frameworks(session: nox.Session) -> None:
     """Run the tests with the lowest version of every framework."""
-    named = [each for each in group("frameworks") if not each.startswith("opentelemetry-")]
-    pins = [requirement.replace(">=", "==") for requirement in named]
+    pins = [each.replace(">=", "==") for each in group("frameworks")]
+    pins = [each for each in pins if not each.startswith("opentelemetry-")]
     wheel_and(session, *group("test"), *group("frameworks"), *pins)
     arguments = session.posargs or ["tests/integrations"]
     session.run("python", "-m", "pytest", *arguments, env=clean())

@@ -24,14 +24,14 @@ SECRET_KEY = "a key that is only used in the benchmarks"
 USE_TZ = True
 
 
-def product(request: HttpRequest, number: int) -> JsonResponse:
+def product(_: HttpRequest, number: int) -> JsonResponse:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, price FROM product WHERE number = %s", [number])
         name, price = cursor.fetchone()
     return JsonResponse({"number": number, "name": name, "price": price})
 
 
-def spent(request: HttpRequest) -> JsonResponse:
+def spent(_: HttpRequest) -> JsonResponse:
     return JsonResponse(process_time(), safe=False)
 
 
@@ -84,6 +84,6 @@ def _environ(headers: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _start_response(status: str, headers: Any, exc_info: Any = None) -> None:
+def _start_response(status: str, *_: Any) -> None:
     if status != "200 OK":
         raise RuntimeError(f"the application answered {status}")

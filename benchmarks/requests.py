@@ -4,18 +4,17 @@ Nothing is edited: ``opentelemetry-instrument`` starts the services, and a map b
 """
 
 import importlib
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 
 from benchmarks import load, sink
 from benchmarks.measure import Block, Line, Samples, Size, block, compare, in_turns
@@ -60,11 +59,18 @@ _HELD: Final = {
 _ONE_SPAN: Final = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi"}
 """The service instruments itself then, without a span for each message."""
 
+_ALL: Final = "all sampled"
+_FEW: Final = "1 % sampled"
 _BARE: Final = "bare"
 _PLAIN: Final = "OpenTelemetry"
 _OURS: Final = "cxtrace"
 
-_Variants = Mapping[str, Mapping[str, str]]
+_CASES: Final[Mapping[str, Mapping[str, str]]] = {
+    "spans alone": _SPANS_ALONE,
+    "spans and metrics": {},
+    _FEW: _ONE_IN_HUNDRED,
+}
+"""How the services are instrumented, each once with cxtrace and once without."""
 
 
 def fastapi(size: Size) -> list[Line]:
@@ -75,7 +81,7 @@ def fastapi(size: Size) -> list[Line]:
     return [
         _beside_bare(samples, "FastAPI", "one span"),
         _added(samples, "FastAPI", "one span", _TARGET),
-        *_all_added(samples, "FastAPI"),
+        *(_added(samples, "FastAPI", case) for case in _CASES),
     ]
 
 
@@ -83,7 +89,12 @@ def django(size: Size) -> list[Line]:
     """Requests to Django with a query to SQLite, without a server."""
     _need("django", "opentelemetry.instrumentation.django", "opentelemetry.instrumentation.sqlite3")
     samples = _in_process(size, "benchmarks.django_service", _CASES)
-    return [_beside_bare(samples, "Django", "spans alone"), *_all_added(samples, "Django")]
+    first, *others = _CASES
+    return [
+        _beside_bare(samples, "Django", first),
+        _added(samples, "Django", first, _TARGET),
+        *(_added(samples, "Django", case) for case in others),
+    ]
 
 
 def uvicorn(size: Size) -> list[Line]:
@@ -119,35 +130,37 @@ def _without_control_socket() -> tuple[str, ...]:
 
 # In process
 
-_CASES: Final[_Variants] = {
-    "spans alone": _SPANS_ALONE,
-    "spans and metrics": {},
-    "1 % sampled": _ONE_IN_HUNDRED,
-}
 
-
-def _in_process(size: Size, service: str, cases: _Variants) -> Samples:
+def _in_process(size: Size, service: str, cases: Mapping[str, Mapping[str, str]]) -> Samples:
     """What a request costs in each case, in a process each that take turns."""
     samples: dict[str, list[float]] = {}
     generations = max(1, min(_GENERATIONS, size.rounds // 7))
     for _ in range(generations):
         with ExitStack() as stack:
             endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(sink.running()).url}
-            environs: dict[str, dict[str, str] | None] = {_BARE: None}
-            for case, more in cases.items():
-                plain = {**_OPENTELEMETRY, **endpoint, **_HELD, **more}
-                environs[f"{_PLAIN}, {case}"] = plain
-                environs[f"{_OURS}, {case}"] = {**plain, **_CXTRACE}
             command = ("-m", "benchmarks.requests", service)
-            started = {
-                name: stack.enter_context(_process(command, environ, stdin=subprocess.PIPE))
-                for name, environ in environs.items()
+            turns = {
+                name: _turn_of(
+                    stack.enter_context(_process(command, environ, stdin=subprocess.PIPE)),
+                    size.calls // 8,
+                )
+                for name, environ in _environs(cases, {**endpoint, **_HELD}).items()
             }
-            turns = {name: _turn_of(child, size.calls // 8) for name, child in started.items()}
             # Short turns: what is added is a difference of two of them, of one moment.
             for name, costs in in_turns(turns, size.rounds * 4 // generations).items():
                 samples.setdefault(name, []).extend(costs)
     return samples
+
+
+def _environs(
+    cases: Mapping[str, Mapping[str, str]], always: Mapping[str, str]
+) -> dict[str, Mapping[str, str] | None]:
+    environs: dict[str, Mapping[str, str] | None] = {_BARE: None}
+    for case, more in cases.items():
+        plain = {**_OPENTELEMETRY, **always, **more}
+        environs[f"{_PLAIN}, {case}"] = plain
+        environs[f"{_OURS}, {case}"] = {**plain, **_CXTRACE}
+    return environs
 
 
 def _turn_of(child: "subprocess.Popen[str]", calls: int) -> Block:
@@ -167,12 +180,7 @@ def _beside_bare(samples: Samples, framework: str, case: str) -> Line:
     return compare(samples, name, f"{_PLAIN}, {case}", _BARE, less=_BARE, note=note)
 
 
-def _all_added(samples: Samples, framework: str) -> list[Line]:
-    targets = {"1 % sampled": None}
-    return [_added(samples, framework, case, targets.get(case, _TARGET)) for case in _CASES]
-
-
-def _added(samples: Samples, framework: str, case: str, target: float | None) -> Line:
+def _added(samples: Samples, framework: str, case: str, target: float | None = None) -> Line:
     plain = f"{_PLAIN}, {case}"
     return compare(
         samples,
@@ -194,14 +202,8 @@ def _served(size: Size, server: str, command: Callable[[int], tuple[str, ...]]) 
     with ExitStack() as stack:
         generator = stack.enter_context(load.running())
         url = stack.enter_context(sink.running()).url
-        plain = {**_OPENTELEMETRY, "OTEL_EXPORTER_OTLP_ENDPOINT": url}
-        environs = {
-            _BARE: None,
-            _PLAIN: plain,
-            _OURS: {**plain, **_CXTRACE},
-            f"{_PLAIN}, 1 %": {**plain, **_ONE_IN_HUNDRED},
-            f"{_OURS}, 1 %": {**plain, **_CXTRACE, **_ONE_IN_HUNDRED},
-        }
+        shares = {_ALL: {}, _FEW: _ONE_IN_HUNDRED}
+        environs = _environs(shares, {"OTEL_EXPORTER_OTLP_ENDPOINT": url})
         ports = dict(zip(environs, _free_ports(len(environs)), strict=True))
         for name, environ in environs.items():
             stack.enter_context(_process(command(ports[name]), environ))
@@ -244,37 +246,33 @@ def _watched(
 def _served_lines(found: Mapping[str, Mapping[str, list[float]]], server: str) -> list[Line]:
     busy = max(max(values["busy"]) for values in found.values())
     rates = (
-        f"over {_CONNECTIONS} connections; `by hand` is the case that is named after `beside`, and "
-        f"a ratio over 1 is faster; the load generator was busy for {busy:.0%} of the time at most"
+        f"over {_CONNECTIONS} connections; `by hand` is what stands after `beside`, and a ratio "
+        f"over 1 is faster; the load generator was busy for {busy:.0%} of the time at most"
     )
     lines: list[Line] = []
     for ours, theirs in (
-        (_PLAIN, _BARE),
-        (_OURS, _BARE),
-        (_OURS, _PLAIN),
-        (f"{_OURS}, 1 %", f"{_PLAIN}, 1 %"),
+        (f"{_PLAIN}, {_ALL}", _BARE),
+        (f"{_OURS}, {_ALL}", _BARE),
+        (f"{_OURS}, {_ALL}", f"{_PLAIN}, {_ALL}"),
+        (f"{_OURS}, {_FEW}", f"{_PLAIN}, {_FEW}"),
     ):
-        case = f"{server}: {ours} beside {theirs}"
+        case = f"{server}: requests, {ours} beside {theirs}"
         by_name = {name: values["rate"] for name, values in found.items()}
-        lines.append(
-            compare(by_name, f"{case}, requests", ours, theirs, unit="1/s", note=rates)
-        )
+        lines.append(compare(by_name, case, ours, theirs, unit="1/s", note=rates))
     for what, key, unit, note in (
-        ("processor time", "processor", "µs", "of the whole process, what it exports included"),
+        ("processor time", "processor", "µs", _PROCESSOR),
         ("median", "median", "ms", _LATENCY),
         ("p99", "p99", "ms", _LATENCY),
     ):
         by_name = {name: values[key] for name, values in found.items()}
-        for sampled, target in (("", _TARGET if key == "processor" else None), (", 1 %", None)):
-            ours, theirs = f"{_OURS}{sampled}", f"{_PLAIN}{sampled}"
-            case = f"{server}: added{sampled}, {what}"
-            line = compare(
-                by_name, case, ours, theirs, less=theirs, unit=unit, target=target, note=note
-            )
-            lines.append(line)
+        for share in (_ALL, _FEW):
+            ours, theirs = f"{_OURS}, {share}", f"{_PLAIN}, {share}"
+            case = f"{server}: bound by route, {share}, {what}"
+            lines.append(compare(by_name, case, ours, theirs, less=theirs, unit=unit, note=note))
     return lines
 
 
+_PROCESSOR: Final = "what cxtrace adds to all that the process does, export included"
 _LATENCY: Final = "over one connection, what cxtrace adds, beside OpenTelemetry alone"
 
 

@@ -39,6 +39,17 @@ def test_cases_are_told_apart(found: dict) -> None:
             assert f"{form}, {state}" in cases
 
 
+def test_requests_are_measured_or_what_they_need_is_named(found: dict) -> None:
+    """Each framework and each server has its cases, or it is said which package is missing."""
+    cases = [line["case"] for line in found["lines"]]
+    skipped = {skip["section"]: skip["why"] for skip in found["skipped"]}
+
+    for name in ("FastAPI", "Django", "uvicorn", "gunicorn"):
+        is_measured = any(case.startswith(f"{name}: bound by route, ") for case in cases)
+        assert is_measured is (name.lower() not in skipped)
+    assert all(why.endswith(" is not installed") for why in skipped.values())
+
+
 def test_a_target_is_judged(found: dict) -> None:
     """A case with a target says whether it holds, by the ratio that is shown."""
     judged = [line for line in found["lines"] if line["target_first"] is not None]

@@ -37,7 +37,7 @@ LAYERS = (
     # pluggable steps
     """
     sampling _span _tracing _metering processors _redirects propagation _console _counting _otlp
-    _otlp_json _otlp_file exporters logs binding _auto
+    _otlp_json _otlp_file exporters logs _transparent binding _auto
     """,
     # assembly
     """

@@ -143,7 +143,7 @@ def test_withdrawal_goes_past_a_span_that_fails(cx, monkeypatch):
 
         scope.adopt(1, Stubborn())
         identify("A", consent="withdrawn")
-        scope.release(1)
+        scope.release(1, cx)
         assert ours.span.is_recording()
 
     assert PSEUDONYM not in cx.tags("ours")
@@ -180,7 +180,7 @@ def test_span_that_has_ended_is_not_told(cx, caplog):
         ended.end()
         scope.adopt(1, ended)
         identify("A")
-        scope.release(1)
+        scope.release(1, cx)
 
     assert PSEUDONYM not in ended.attributes
     assert caplog.records == []

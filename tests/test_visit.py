@@ -1,6 +1,8 @@
 """A request that the journey map knows, from its arrival to its answer."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -14,9 +16,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 import cxtrace
 from cxtrace import _guard, _journey, _visit, privacy, touchpoint
 from cxtrace import attributes as names
+from cxtrace._scope import MAX_ENDED_SPANS
 from cxtrace._visit import Bound, Visit
 from cxtrace.binding import bindings
-from cxtrace._scope import MAX_ENDED_SPANS
 from cxtrace.context import LINKING, cx_of
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
@@ -58,6 +60,8 @@ def shop(request: str = "", **matches: str) -> JourneyMap:
 
 class Asked:
     """A request that was written for a test, and what it was asked."""
+
+    source: object = None
 
     def __init__(self, **known: Mapping[str, object]) -> None:
         self.known: dict[str, Mapping[str, object]] = {**known}
@@ -164,7 +168,11 @@ def test_tasks_messages_and_calls_are_touchpoints_too(cx: Capture) -> None:
 def test_finishing_ends_the_touchpoint_and_no_more(cx: Capture) -> None:
     """What a framework does after the answer is still done for the customer of the visit."""
     journey_map = shop('customer = { header = "X-Id" }\njourney = { header = "X-Journey" }')
-    visit = arrive(cx, journey_map, Asked(header={"X-Id": "c-1", "X-Journey": "0af7651916cd43dd8448eb211c80319c"}))
+    visit = arrive(
+        cx,
+        journey_map,
+        Asked(header={"X-Id": "c-1", "X-Journey": "0af7651916cd43dd8448eb211c80319c"}),
+    )
     visit.finish()
     assert cx.names == ["pay"]
     with cx.tracer.start_as_current_span("background"):
@@ -1022,3 +1030,49 @@ def test_what_the_code_says_comes_before_every_rule(cx: Capture) -> None:
 
     assert customer_of(cx.tags("pay")) == cx.pseudonym("c-1")
     assert cx.tags("pay")[names.CUSTOMER_KIND] == "person"
+
+
+def test_a_request_within_a_request_tells_nothing_of_the_other(cx: Capture) -> None:
+    """A service that calls an application within its own process serves two customers."""
+    outer, inner = Asked(user={"pk": "c-1"}), Asked(user={"pk": "c-2"})
+    outer.source, inner.source = object(), object()
+    first = arrive(cx, shop('customer = { user = "pk" }'), outer)
+    around = get_current()
+    second = again(inner)
+    second.answer(500, no_header, LookupError())
+    second.leave()
+    assert get_current() is around
+    first.leave()
+
+    told = [(span.attributes or {}) for span in cx.spans]
+    assert [customer_of(tags) for tags in told] == [cx.pseudonym("c-2"), cx.pseudonym("c-1")]
+    assert [tags["cx.touchpoint.outcome"] for tags in told] == ["failed", "completed"]
+
+
+def test_what_a_request_has_left_behind_tells_nothing(cx: Capture) -> None:
+    """A worker that was started within a request has its context, and not its customer."""
+    first = arrive(cx, shop('customer = { header = "X-Id" }'), Asked(header={"X-Id": "c-1"}))
+    behind = get_current()
+    first.leave()
+    before = get_current()
+    attach(behind)
+    again(Asked()).leave()
+    assert get_current() is before
+
+    told = [customer_of(span.attributes or {}) for span in cx.spans]
+    assert told == [cx.pseudonym("c-1"), None]
+
+
+def test_a_request_leaves_no_cycle_behind(cx: Capture) -> None:
+    """What a request has held is gone with it, and does not wait for the garbage collector."""
+    request = Asked()
+    gone = weakref.ref(request)
+    journey_map = shop('customer = { user = "pk" }')
+    gc.collect()
+    gc.disable()
+    try:
+        arrive(cx, journey_map, request).leave()
+        del request
+        assert gone() is None
+    finally:
+        gc.enable()

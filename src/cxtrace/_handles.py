@@ -122,8 +122,8 @@ class SpanHandle(Block):
         span = self.span
         if type(span) is NonRecordingSpan:
             return  # it may bear the id of its parent, which goes on
-        self._scope.release(span.get_span_context().span_id)
         self._tracing.finish(span, last, self._all)
+        self._scope.release(span.get_span_context().span_id, span)
 
     def _all(self) -> dict[str, Any]:
         """What the span started with, as it must be now that more is known."""

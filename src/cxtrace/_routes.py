@@ -18,6 +18,8 @@ _PARAMETER: Final = re.compile(
     re.VERBOSE,
 )
 _ANYTHING: Final = "path"
+_SOME: Final = "[^/]+"
+_SEGMENTS: Final = re.compile(r"((?<!\^)/)")
 
 LONGEST_PATH: Final = 512
 """Characters of a path that is compared with templates; to compare a longer one could take long."""
@@ -79,13 +81,21 @@ def parameters(template: str) -> list[str]:
 def pattern(template: str) -> re.Pattern[str]:
     """What a path must look like, each parameter a group of its own name."""
     seen: set[str] = set()
-    return re.compile("".join(_expression(piece, seen) for piece in pieces(template)) + "/?")
+    parts = _SEGMENTS.split("".join(_expression(piece, seen) for piece in pieces(template)))
+    return re.compile("".join(map(_once, parts)) + "/?")
+
+
+def _once(part: str) -> str:
+    """What is between two slashes: where it holds two parameters, it is tried in one way only."""
+    if part.count(_SOME) < 2 or ".+" in part:
+        return part
+    return f"(?={part}(?:/|$))[^/]+"
 
 
 def _expression(piece: Piece, seen: set[str]) -> str:
     if piece.name is None:
         return re.escape(piece.text)
-    what = ".+" if piece.many else "[^/]+"
+    what = ".+" if piece.many else _SOME
     if piece.name in seen or not piece.name.isidentifier():
         return f"(?:{what})"
     seen.add(piece.name)

@@ -4,8 +4,9 @@ Every context of a request refers to the same scope, copied contexts too, so tha
 late in a thread reaches the spans that are open in the request.
 """
 
-from collections.abc import Mapping
-from typing import Final, Protocol, TypeAlias
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol, TypeAlias
 
 from opentelemetry.trace import Span, SpanContext
 
@@ -76,7 +77,7 @@ class RequestScope:
         self._parent = parent
         self._open: dict[int, Span] = {}
         self._touchpoints: dict[int, Span] = {}
-        self._ended: list[Span] | None = None
+        self._ended: list[Callable[[], Any]] | None = None
 
     def expect(self) -> None:
         """Keep the spans that end from now on: they wait to be sent, and can be told by then."""
@@ -90,13 +91,17 @@ class RequestScope:
         self._open[span_id] = span
         return True
 
-    def release(self, span_id: int) -> None:
-        """Forget a span that has ended."""
-        self._keep(self._open.pop(span_id, None))
+    def release(self, span_id: int, ended: object) -> None:
+        """Forget a span that has ended; ``ended`` is what is sent of it."""
+        if self._open.pop(span_id, None) is not None:
+            # Of many spans in a long request, those that have been sent are gone by themselves.
+            self._keep(weakref.ref(ended))
 
-    def _keep(self, ended: Span | None) -> None:
-        if self._ended is None or ended is None:
+    def _keep(self, ended: Callable[[], Any]) -> None:
+        if self._ended is None:
             return
+        if len(self._ended) >= MAX_ENDED_SPANS:
+            self._ended = [each for each in self._ended if each() is not None]
         if len(self._ended) < MAX_ENDED_SPANS:
             self._ended.append(ended)
         else:
@@ -111,7 +116,8 @@ class RequestScope:
 
     def release_touchpoint(self, span: Span) -> None:
         """Forget that a span was a touchpoint's."""
-        self._keep(self._touchpoints.pop(id(span), None))
+        if self._touchpoints.pop(id(span), None) is not None:
+            self._keep(lambda: span)
 
     def take_origin(self) -> "SpanContext | None":
         """The caller's span that we did not continue, once: the first touchpoint links to it."""
@@ -140,8 +146,10 @@ class RequestScope:
             _tell(span, identity, identity.tags, editor)
         for span in self._touchpoints.copy().values():
             _tell(span, identity, identity.details, editor)
-        for span in self._ended or ():
-            _amend(span, identity, editor)
+        for waiting in self._ended or ():
+            ended = waiting()
+            if ended is not None:
+                _amend(ended, identity, editor)
         parent = self._parent
         if parent is None:
             return

@@ -70,6 +70,11 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
         self._attach = attach
         self._plan: Plan | None = None
 
+    def apart(self) -> "touchpoint":
+        """The same touchpoint with a span of its own."""
+        name, stage, owner, channel = self._wanted
+        return touchpoint(name, stage=stage, owner=owner, channel=channel)  # type: ignore[arg-type]
+
     def _open(self) -> Context | None:
         try:
             plan = self._plan

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from cxtrace import _guard, _journey, _routes, _runtime
 from cxtrace._handles import TouchpointHandle
+from cxtrace._leave import without_ours
 from cxtrace._model import OutcomeRule, Teller
 from cxtrace._scope import RequestScope
 from cxtrace._touchpoint import outermost, touchpoint
@@ -122,7 +123,7 @@ class _Door(Block):
     def __init__(self, previous: Context, kind: str, visit: "Visit") -> None:
         super().__init__(previous)
         self.kind = kind
-        self.visit = visit
+        self.visit: Visit | None = visit
 
 
 class Visit:
@@ -139,6 +140,7 @@ class Visit:
     __slots__ = (
         "_bound",
         "_contexts",
+        "_door",
         "_error",
         "_known",
         "_outer",
@@ -155,6 +157,7 @@ class Visit:
         self._bound = bound
         self._requests = [request]
         self._outer: Visit | None = None
+        self._door: _Door | None = None
         self._error: BaseException | None = None
         self._path = path
         self._contexts: list[Context] = []
@@ -172,17 +175,29 @@ class Visit:
         """The context of the request, to be attached where the framework goes on elsewhere."""
         return self._contexts[-1] if self._contexts else None
 
+    def is_of(self, request: Request) -> bool:
+        """Whether it is about this request, as far as that can be told."""
+        sources = [getattr(each, "source", None) for each in (self._requests[0], request)]
+        return None in sources or sources[0] is sources[1]
+
     def _enter(self, kind: str) -> None:
         context = get_current()
         cx = cx_of(context)
         if _runtime.is_idle():
             return
-        self._outer = outer = open_visit(cx, kind)
-        if outer is not None:
+        outer = open_visit(cx, kind)
+        if outer is not None and outer.is_of(self._requests[0]):
+            self._outer = outer
             outer._requests += self._requests  # noqa: SLF001
             outer.learn()
-            return
-        cx = cx or outermost(context)
+        elif cx is not None and (outer is not None or _has_ended(cx)):
+            base, bare, noun = _apart(context, cx, self._bound.noun)
+            self._begin(_Door(context, kind, self), base, bare, noun)
+        else:
+            door = _Door(context, kind, self)
+            self._begin(door, context, cx or outermost(context), self._bound.noun)
+
+    def _begin(self, door: _Door, context: Context, cx: CXContext, noun: touchpoint | None) -> None:
         self._scope = scope = cx.scope
         self._known = scope.identity
         if scope.identity.pseudonym is not None:
@@ -194,14 +209,14 @@ class Visit:
             scope.expect()  # who it is may be found late, and a consent be refused late
         if scope.identity.consent != "unknown":
             _journey.remember_consent(journey, scope.identity)
-        door = _Door(context, kind, self)
+        self._door = door
         self._attach(
             with_cx(context, CXContext(scope, journey, cx.place, cx.interaction, door, cx.handle))
         )
-        if self._bound.noun is None:
+        if noun is None:
             _tag(get_current())
             return
-        opened = self._bound.noun._open()  # noqa: SLF001  the part of `with` that can wait
+        opened = noun._open()  # noqa: SLF001  the part of `with` that can wait
         if opened is not None:
             self._attach(opened)
             self.handle = block_of(opened)
@@ -318,6 +333,9 @@ class Visit:
         self.finish(error)
         while self._contexts:
             close(self._contexts.pop(), error)
+        if self._door is not None:
+            # Whatever runs on in the background keeps the context, but not the request.
+            self._door.visit = None
 
 
 def _usable(told: object) -> CustomerId | None:
@@ -337,6 +355,29 @@ def open_visit(cx: CXContext | None, kind: str) -> Visit | None:
             return seen.visit if seen.kind == kind and not seen.ended else None
         cx = cx_of(seen.previous)
     return None
+
+
+def _apart(
+    context: Context, cx: CXContext, noun: touchpoint | None
+) -> tuple[Context, CXContext, touchpoint | None]:
+    """What a request begins with within the context of another one, of which it knows nothing."""
+    base = without_ours(context)
+    if get_current_span(context) is not getattr(cx.handle, "span", None):
+        return base, outermost(base), noun
+    # The span that is current is the other's touchpoint: ours is one of its own, below it.
+    bare = CXContext(RequestScope(_runtime.current.anonymous))
+    return base, bare, None if noun is None else noun.apart()
+
+
+def _has_ended(cx: CXContext | None) -> bool:
+    """Whether a request, task or message of which this context is part has ended."""
+    seen = None
+    while cx is not None and cx.block is not None and cx.block is not seen:
+        seen = cx.block
+        if isinstance(seen, _Door) and seen.ended:
+            return True
+        cx = cx_of(seen.previous)
+    return False
 
 
 def _tag(context: Context) -> None:

@@ -7,7 +7,7 @@ module is imported, or at once where it has been.
 import inspect
 import threading
 from collections.abc import Iterable, Mapping
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import define, frozen
@@ -159,7 +159,7 @@ class _Function:
         for part in path:
             owner = getattr(owner, part, None)
         found = inspect.getattr_static(owner, name, None)
-        if isinstance(found, type) or not (callable(found) or isinstance(found, classmethod)):
+        if not _is_function_of(owner, found, name):
             self.state = "missing"
             _guard.count("binding.function_not_found")
             _guard.warn_once(
@@ -170,7 +170,7 @@ class _Function:
             )
             return
         self.owner, self.original, self.is_inherited = owner, found, name not in vars(owner)
-        setattr(owner, name, touchpoint(self.touchpoint)(found))
+        setattr(owner, name, _wrapped(touchpoint(self.touchpoint), found))
         self.state = "bound"
 
     def release(self) -> None:
@@ -181,6 +181,27 @@ class _Function:
             else:
                 setattr(self.owner, name, self.original)
             self.state = "waiting"
+
+
+def _is_function_of(owner: object, found: object, name: str) -> bool:
+    """Whether a wrapper in its place would be called as it is: no object binds what it holds."""
+    if isinstance(owner, type):
+        is_own = any(name in vars(each) for each in owner.__mro__)
+    else:
+        is_own = isinstance(owner, ModuleType)
+    is_callable = callable(found) or isinstance(found, classmethod)
+    return is_own and is_callable and not isinstance(found, type)
+
+
+_PLAIN: Final = (FunctionType, BuiltinFunctionType, classmethod, staticmethod)
+
+
+def _wrapped(noun: touchpoint, found: Any) -> Any:
+    if isinstance(found, _PLAIN):
+        return noun(found)
+    from cxtrace import _transparent  # rarely needed
+
+    return _transparent.wrapped(noun, found)
 
 
 _functions: dict[str, _Function] = {}

@@ -76,7 +76,7 @@ class StampProcessor(SpanProcessor):
             if type(span) is not LeanSpan:
                 scope = self._watched.pop(identity[1], None)
                 if scope is not None:
-                    scope.release(identity[1])
+                    scope.release(identity[1], span)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_end", error)
 

@@ -909,6 +909,7 @@ class Service:
 
 @needs_fork
 @pytest.mark.parametrize("mode", ["alone", "child", "both", "auto"])
+@pytest.mark.service
 def test_a_worker_goes_on_with_the_journey(tmp_path: Path, mode: str) -> None:
     """Chains, groups, chords and retries belong to the caller's trace, customer and journey."""
     service = Service(tmp_path, mode)
@@ -931,6 +932,7 @@ def test_a_worker_goes_on_with_the_journey(tmp_path: Path, mode: str) -> None:
 
 @needs_fork
 @pytest.mark.parametrize("mode", ["alone", "both"])
+@pytest.mark.service
 def test_tasks_are_as_they_would_be_without_us(tmp_path: Path, mode: str) -> None:
     """Results, states, retries, signals in their order, and the host's headers are the same."""
     told = []
@@ -961,6 +963,7 @@ def by_task(notes: list[str]) -> dict[str, list[str]]:
 
 
 @needs_fork
+@pytest.mark.service
 def test_a_task_whose_process_dies_has_failed(tmp_path: Path) -> None:
     """Its visit is lost with the process; the parent tells of one that has failed."""
     service = Service(tmp_path, "alone")
@@ -973,6 +976,7 @@ def test_a_task_whose_process_dies_has_failed(tmp_path: Path) -> None:
 
 
 @needs_fork
+@pytest.mark.service
 def test_processes_that_are_replaced_lose_nothing(tmp_path: Path) -> None:
     """With max_tasks_per_child each process sends its spans before it goes."""
     service = Service(tmp_path, "child")
@@ -983,6 +987,7 @@ def test_processes_that_are_replaced_lose_nothing(tmp_path: Path) -> None:
 
 @needs_fork
 @pytest.mark.parametrize("pool", ["solo", "threads", "gevent", "eventlet"])
+@pytest.mark.service
 def test_other_pools(tmp_path: Path, pool: str) -> None:
     """Tasks in threads, in greenlets and in the worker itself are visits as well."""
     if pool in ("gevent", "eventlet"):
@@ -998,6 +1003,7 @@ def test_other_pools(tmp_path: Path, pool: str) -> None:
 
 
 @needs_fork
+@pytest.mark.service
 def test_what_beat_sends_has_no_customer(tmp_path: Path) -> None:
     """A task that nobody called is the company's: a visit without customer and journey."""
     service = Service(tmp_path, "alone")

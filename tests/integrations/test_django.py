@@ -929,6 +929,7 @@ def requests(server: str) -> list[str]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.service
 def test_to_customers_nothing_has_changed(tmp_path: Path, server: str) -> None:
     """Each byte of each answer is as without us: headers, Vary, cookies, queries and chunks."""
     pytest.importorskip(server.partition(" ")[0], reason="the server is not installed")
@@ -951,6 +952,7 @@ def test_to_customers_nothing_has_changed(tmp_path: Path, server: str) -> None:
     assert len(set(sent["alone"]) - set(sent["both"])) == 1
 
 
+@pytest.mark.service
 def test_a_client_that_hangs_up_before_the_answer_abandons_it(tmp_path: Path) -> None:
     """The server notices, Django cancels the view, and the touchpoint is abandoned."""
     pytest.importorskip("uvicorn", reason="the server is not installed")

@@ -913,6 +913,7 @@ def touchpoints_of(file: Path) -> list[Any]:
     return found
 
 
+@pytest.mark.service
 def test_the_development_server_sends_the_same_bytes(folder: Path) -> None:
     """With the explicit form and without, Werkzeug sends the same bytes."""
     file = folder / "spans.jsonl"
@@ -928,6 +929,7 @@ def test_the_development_server_sends_the_same_bytes(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs a Unix")
+@pytest.mark.service
 def test_zero_code_sends_the_same_bytes(folder: Path, stock: Any) -> None:
     """Under OpenTelemetry's automatic instrumentation, a map is all that gunicorn needs."""
     pytest.importorskip("gunicorn", reason="gunicorn is not installed")

@@ -1124,6 +1124,7 @@ cxtrace.shutdown()
 
 @pytest.mark.parametrize("order", ["ours", "theirs"])
 @pytest.mark.parametrize(("way", "calls"), [("", 6), ("Aio", 4)])
+@pytest.mark.service
 def test_a_journey_goes_on_from_service_to_service(
     tmp_path: Path, way: str, calls: int, order: str
 ) -> None:

@@ -652,6 +652,7 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("mode", ["alone", "instrumented"])
 @pytest.mark.parametrize("client", ["pika", "aio_pika"])
+@pytest.mark.service
 def test_a_journey_goes_on_over_rabbitmq(
     tmp_path: Path, rabbit: str, client: str, mode: str
 ) -> None:
@@ -661,6 +662,7 @@ def test_a_journey_goes_on_over_rabbitmq(
 
 @pytest.mark.parametrize("mode", ["alone", "instrumented"])
 @pytest.mark.parametrize("client", ["kafka", "confluent_kafka", "aiokafka"])
+@pytest.mark.service
 def test_a_journey_goes_on_over_kafka(tmp_path: Path, client: str, mode: str) -> None:
     """The same over Kafka."""
     assert_a_journey_went_on(crossed(tmp_path, client, mode, kafka()))

@@ -25,6 +25,12 @@ class Request(WSGIRequest):
         super().__init__(request.META)
         self._request = request
 
+    @property
+    def source(self) -> object:
+        """What stays the same object through every middleware, of either protocol."""
+        scope = getattr(self._request, "scope", None)
+        return super().source if scope is None else scope.get("headers")
+
     def session(self, name: str) -> object:
         """A value of the session, if the application has loaded it."""
         # To ask the session itself would mark it as accessed, which is a header of the answer.

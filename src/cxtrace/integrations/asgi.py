@@ -32,7 +32,11 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 _KINDS: Final = ("http", "websocket")
 _SERVER_ERROR: Final = 500
 _STARTS: Final = ("http.response.start", "websocket.http.response.start")
-_BODIES: Final = ("http.response.body", "websocket.http.response.body")
+_BODIES: Final = (
+    "http.response.body",
+    "http.response.zerocopysend",
+    "websocket.http.response.body",
+)
 _ENDS: Final = ("websocket.close", "http.response.pathsend")
 _CLOSED_NORMALLY: Final = 1000
 _REFUSED: Final = 403
@@ -70,11 +74,14 @@ class CXMiddleware:
             return
         before = get_current()
         visit = _visit(known, scope)
+        watch = None
         try:
             if visit is not None:
-                watch = _Watch(visit, receive, send)
+                watch = _Watch(visit, receive, send, kind == "websocket")
                 receive, send = watch.receive, watch.send
             await self.app(scope, receive, send)
+            if watch is not None:
+                watch.returned()
         except BaseException as error:
             _leave(visit, error, before)
             raise
@@ -136,7 +143,8 @@ def _leave(visit: Visit | None, error: BaseException | None, before: Context) ->
 def _path(scope: Scope) -> str:
     """The path as the application's routes have it: without the prefix that a proxy adds."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
+    # A mount adds its own prefix to the root path, and is no proxy.
+    root: str = scope.get("app_root_path", scope.get("root_path", ""))
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
@@ -160,15 +168,20 @@ def _template_of(routes: Iterable[Any], scope: Scope) -> str | None:
 class _Watch:
     """Sees the messages of one request go by, and changes none."""
 
-    __slots__ = ("_error", "_has_trailers", "_is_accepted", "_receive", "_send", "_visit")
+    __slots__ = (
+        "_error", "_has_trailers", "_is_accepted", "_is_socket", "_is_whole", "_receive", "_send",
+        "_visit",
+    )  # fmt: skip
 
-    def __init__(self, visit: Visit, receive: Receive, send: Send) -> None:
+    def __init__(self, visit: Visit, receive: Receive, send: Send, is_socket: bool) -> None:
         self._visit = visit
         self._receive = receive
         self._send = send
         self._error: BaseException | None = None
         self._has_trailers = False
         self._is_accepted = False
+        self._is_socket = is_socket
+        self._is_whole = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -203,14 +216,24 @@ class _Watch:
                 # What the framework is about to raise again, once it has answered for it.
                 self._error = sys.exc_info()[1]
             self._has_trailers = bool(message.get("trailers"))
-            self._visit.answer(status, _header_of(message.get("headers", ())), self._error)
+            headers = message.get("headers", ())
+            if not isinstance(headers, (list, tuple)):
+                headers = message["headers"] = list(headers)  # it can be walked through only once
+            self._visit.answer(status, _header_of(headers), self._error)
         elif kind == "websocket.accept":
             self._is_accepted = True
         elif kind == "websocket.close":
             self._closing(message.get("code", _CLOSED_NORMALLY))
         # OpenTelemetry's middleware ends the server's span when it sees the last message.
         if self._is_last(kind, message):
-            self._visit.finish(self._error)
+            self._is_whole = True
+            error, self._error = self._error, None  # it refers to the frames that refer to us
+            self._visit.finish(error)
+
+    def returned(self) -> None:
+        """The application has returned: where it has not answered, servers answer 500."""
+        if not self._is_whole and not self._is_socket:
+            self._visit.answer(_SERVER_ERROR, _header_of(()))
 
     def _closing(self, code: int) -> None:
         handle = self._visit.handle
@@ -258,6 +281,11 @@ class _Request:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._header = _header_of(scope.get("headers", ()))
+
+    @property
+    def source(self) -> object:
+        """What stays the same object through every middleware and mount."""
+        return self._scope.get("headers")
 
     def header(self, name: str) -> str | None:
         return self._header(name)

@@ -238,6 +238,11 @@ class WSGIRequest:
     def __init__(self, environ: Environ) -> None:
         self._environ = environ
 
+    @property
+    def source(self) -> object:
+        """What stays the same object through every middleware."""
+        return self._environ.get("wsgi.input")
+
     def header(self, name: str) -> str | None:
         """A header of the request."""
         key = _WITHOUT_PREFIX.get(name.lower()) or "HTTP_" + name.upper().replace("-", "_")
