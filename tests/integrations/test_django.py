@@ -338,7 +338,7 @@ def test_a_request_that_the_map_does_not_know_is_no_touchpoint(cx: Capture) -> N
 WAYS = [
     ({"headers": {"X-Customer": "c7"}}, "/hello", "c7"),
     ({}, "/hello?customer=c7", "c7"),
-    ({"cookies": {"other": "x", "visitor": "c7"}}, "/hello", "c7"),
+    ({"cookies": {"other": "x", "visitor": "c7"}}, "/hello", "anonymous:c7"),
     ({}, "/visits?is=c7", "c7"),
     ({}, "/hello", None),
 ]

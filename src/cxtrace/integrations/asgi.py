@@ -6,15 +6,24 @@ made one, and a span of its own else.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sized,
+)
 from types import ModuleType
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 import wrapt
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.propagators.textmap import Getter
 
-from cxtrace import _guard
+from cxtrace import _guard, _routes
 from cxtrace._config import flush
 from cxtrace._visit import Visit
 from cxtrace.binding import Bindings, bindings
@@ -150,13 +159,48 @@ def _path(scope: Scope) -> str:
 
 def _template(scope: Scope) -> str | None:
     """The route of Starlette or FastAPI that the request will take."""
-    return _template_of(getattr(scope.get("app"), "routes", None) or (), scope)
+    app = scope.get("app")
+    routes = getattr(app, "routes", None)
+    if not routes:
+        return None
+    fitting = {each for each in _templates_of(app, routes) if _fits(each, scope["path"])}
+    if len(fitting) > 1:
+        return _template_of(routes, scope)  # to ask the framework itself is slow
+    return next(iter(fitting), None)
 
 
-def _template_of(routes: Iterable[Any], scope: Scope) -> str | None:
+def _fits(template: str, path: str) -> bool:
+    return _routes.pattern(template).fullmatch(path) is not None
+
+
+_templates: WeakKeyDictionary[Any, tuple[int, tuple[str, ...]]] = WeakKeyDictionary()
+"""The templates of each application, and how many routes it had when they were read."""
+
+
+def _templates_of(app: Any, routes: Sized) -> tuple[str, ...]:
+    number, found = _templates.get(app, (-1, ()))
+    if number != len(routes):
+        found = tuple(_all_templates(routes, ""))
+        _templates[app] = len(routes), found
+    return found
+
+
+def _all_templates(routes: Any, prefix: str) -> Iterator[str]:
+    for route in _flat(routes):
+        path = prefix + getattr(route, "path", "")
+        inner = getattr(route, "routes", None)
+        yield from _all_templates(inner, path) if inner else (path,)
+
+
+def _flat(routes: Any) -> Iterable[Any]:
     # FastAPI nests the routes of its routers, and has a function of its own to see them all.
     flatten = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", iter)
-    for route in flatten(routes):
+    found: Iterable[Any] = flatten(routes)
+    return found
+
+
+def _template_of(routes: Any, scope: Scope) -> str | None:
+    for route in _flat(routes):
         match, child = route.matches(scope)
         if match.name == "FULL":
             inner = _template_of(getattr(route, "routes", None) or (), {**scope, **child})
