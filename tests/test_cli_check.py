@@ -382,6 +382,14 @@ WARNINGS = [
         ),
     ),
     (
+        'owner = "sales"',
+        'owner = "sales"\nmatch = { task = "shop.pay" }',
+        (
+            "18: journey[look]: no rule tells which requests are part of it;"
+            ' add [request] with journey = { cookie = "visitor" }, or a header [journey-not-told]'
+        ),
+    ),
+    (
         'name = "buy"\nphase = "customer"\n',
         'name = "leave"\nphase = "post_customer"\n[[stage]]\nname = "buy"\nphase = "customer"\n',
         (

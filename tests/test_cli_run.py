@@ -219,6 +219,28 @@ def test_opentelemetry_begins_once(run: Run, folder: Path) -> None:
     assert [span.name for span in read_spans(folder / "spans.jsonl")] == ["pay"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"CXTRACE_EXPORTER": "none"}, "none none none"),
+        ({"CXTRACE_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "otlp"}, "none none otlp"),
+        ({"CXTRACE_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:1"}, "- - -"),
+        ({}, "- - -"),
+    ],
+)
+def test_nothing_is_sent_to_a_collector_that_nobody_has_named(
+    run: Run, settings: dict[str, str], shown: str
+) -> None:
+    """Where an exporter of ours is chosen, OpenTelemetry's distribution adds none by itself."""
+    code = (
+        "import os; "
+        "print(*(os.environ.get(f'OTEL_{s}_EXPORTER', '-') for s in ('TRACES', 'METRICS', 'LOGS')))"
+    )
+    done = run("--", sys.executable, "-c", code, host=BARE, **settings)
+
+    assert done.stdout == f"{shown}\n"
+
+
 def test_a_wrong_map_does_not_stop_the_service(run: Run, folder: Path) -> None:
     """The error is told, and the service runs without us."""
     (folder / "m.toml").write_text("name = ", encoding="utf-8")

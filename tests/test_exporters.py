@@ -69,6 +69,8 @@ from opentelemetry.trace import (
 )
 
 from cxtrace import _guard, _otlp_file, _otlp_json, exporters
+from cxtrace._pipelines import followed
+from cxtrace._settings import Settings
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import (
     CountingExporter,
@@ -1198,3 +1200,11 @@ def test_grpc_to_the_port_of_http(
     assert [r.name for r in caplog.records if "http/protobuf" in r.getMessage()] == [
         "cxtrace"
     ] * warnings
+
+
+def test_a_configuration_file_says_all_that_is_built() -> None:
+    """Variables that a distribution sets beside ``OTEL_CONFIG_FILE`` build no exporters of ours."""
+    environ = {"OTEL_CONFIG_FILE": "otel.yaml", "OTEL_METRICS_EXPORTER": "otlp"}
+
+    assert followed(Settings(), environ, "METRICS") == []
+    assert followed(Settings(exporter="otlp"), {}, "METRICS") == ["otlp"]

@@ -22,17 +22,19 @@ LAYERS = (
     "exceptions attributes typing _version _guard _clock _closed_sets _map _map.text",
     # facts
     """
-    _happy _model _project _routes _map.source _map.place _map.shapes _map.tables _map.matching _map.schema _map.merge
-    _map.dump _map.find journey_map _map.lint privacy _baggage _destination _tree
+    _happy _model _project _routes _map.source _map.place _map.shapes _map.tables _map.matching
+    _map.schema _map.merge _map.dump _map.find journey_map _map.lint privacy _baggage _destination
+    _tree
     """,
     # what is true now
     """
-    context _scope _leave _runtime _friction _journeys _lived _promises _expectations _instruments _events
+    context _scope _leave _runtime _friction _journeys _lived _promises _expectations _instruments
+    _events
     """,
     # what users write
     """
-    _wrap _noun _signal _outcome _identity _customer_signals _company_signals _handles signals _milestones _measures
-    _ending _plan _touchpoint _journey _threads _visit
+    _wrap _noun _signal _outcome _identity _customer_signals _company_signals _handles signals
+    _milestones _measures _ending _plan _touchpoint _journey _threads _visit
     """,
     # pluggable steps
     """
@@ -41,8 +43,8 @@ LAYERS = (
     """,
     # assembly
     """
-    _settings _deadline _forkable _pipelines _wiring _config _zero_code diagnostics
-    testing testing._records testing._fixed testing._providers testing._reading testing._personal
+    _settings _deadline _forkable _pipelines _wiring _config _zero_code diagnostics testing
+    testing._records testing._fixed testing._providers testing._reading testing._personal
     testing._capture testing._swap
     """,
     # edges
@@ -52,15 +54,15 @@ LAYERS = (
     integrations.flask integrations.grpc integrations.messages integrations.openfeature
     integrations.stamina integrations.starlette integrations.tenacity integrations.webhooks
     integrations._webhooks integrations._webhooks.receipts integrations._webhooks.serving
-    integrations._webhooks.signatures integrations._webhooks.visits integrations.wsgi
-    _code_names _code_scan _code_check platform platform.mermaid platform.series _startup.sitecustomize
+    integrations._webhooks.signatures integrations._webhooks.visits integrations.wsgi _code_names
+    _code_scan _code_check platform platform.mermaid platform.series _startup.sitecustomize
     platform.scaffold platform.scaffold.facts platform.scaffold.templates platform.scaffold.words
     platform.scaffold.naming platform.scaffold.celery platform.scaffold.django
     platform.scaffold.flask platform.scaffold.openapi platform.scaffold.starlette
-    platform.scaffold.targets platform.scaffold.draft platform.scaffold.writing
-    cli cli._drawing cli.check cli.map cli.demo cli.run cli.scaffold
-    cli._demo cli._demo.facts cli._demo.asking cli._demo.shop cli._demo.services cli._demo.walking
-    cli._demo.reading cli._demo.checks cli._demo.summary cli._demo.report
+    platform.scaffold.targets platform.scaffold.draft platform.scaffold.writing cli cli._drawing
+    cli.check cli.map cli.demo cli.run cli.scaffold cli._demo cli._demo.facts cli._demo.asking
+    cli._demo.shop cli._demo.services cli._demo.walking cli._demo.reading cli._demo.checks
+    cli._demo.summary cli._demo.report
     """,
 )
 """Who may import whom: only what stands in the same line or above. A new module gets its place."""

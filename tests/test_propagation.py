@@ -395,7 +395,7 @@ def test_context_of_the_caller_stays(bench: Bench) -> None:
 def test_default_context_is_empty(bench: Bench) -> None:
     """Without a context an empty one is built on, not the current one of another request."""
     with cxtrace.journey("other"):
-        found = CXPropagator().extract({})
+        found = CXPropagator().extract({"baggage": "theirs=1"})
 
     assert is_bare(found)
 
@@ -938,7 +938,7 @@ def test_propagators_by_name(
 
 
 def test_a_call_within_the_process_goes_on_where_it_is(cx) -> None:
-    """Where nothing came in and nothing is there, what is current counts: an eager task's caller."""
+    """Where nothing came in and nothing is there, what is current counts: that of an eager task."""
     propagator = CXPropagator()
     assert propagator.extract({}) != {}
 

@@ -177,13 +177,36 @@ def test_an_error_of_ours_is_counted(
     assert _guard.counts() == {"errors.zero_code": 1}
 
 
-def test_an_unknown_option_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """What ``configure`` does not know is told, and nothing is configured."""
-    _zero_code.CXInstrumentor().instrument(journey_mpa="m.toml")
-    [record] = caplog.records
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [("journey_mpa", "did you mean 'journey_map'?"), ("x", "it can be service_name")],
+)
+def test_an_unknown_option_is_one_line(
+    caplog: pytest.LogCaptureFixture, option: str, hint: str
+) -> None:
+    """A misspelt setting of a configuration file is named, with what was meant."""
+    _zero_code.CXInstrumentor().instrument(**{option: "m.toml"})
 
-    assert record.getMessage().startswith("cxtrace is off: ")
-    assert "journey_mpa" in record.getMessage()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "cxtrace is off: OTEL_CONFIG_FILE: cxtrace has no setting"
+    )
+    assert hint in record.getMessage()
+
+
+@pytest.mark.parametrize("journey_map", ["", "m.toml"])
+def test_it_says_that_it_is_on(folder: Path, journey_map: str) -> None:
+    """At level INFO, which is silent unless somebody asks for it."""
+    script = """
+    import logging
+    logging.basicConfig(level=logging.INFO)
+    from cxtrace._zero_code import begin
+    begin()
+    """
+    _, logged = run(folder, script, CXTRACE_EXPORTER="none", CXTRACE_MAP=journey_map)
+
+    (line,) = [line for line in logged if "cxtrace is on" in line]
+    assert line.endswith("journey map none") is not bool(journey_map)
 
 
 @pytest.mark.parametrize(

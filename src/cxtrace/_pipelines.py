@@ -40,6 +40,8 @@ def followed(settings: Settings, environ: Mapping[str, str], word: str) -> list[
 
     Of what is chosen for spans, only OTLP and a file take anything else than spans.
     """
+    if environ.get("OTEL_CONFIG_FILE"):
+        return []  # the file says all that is to be built, and whoever sets variables beside it
     own = environ.get(f"OTEL_{word}_EXPORTER", "").strip()
     if own:
         return [name for name in _listed(own) if name != "none"]

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from cxtrace._model import Promise
+from cxtrace._model import Match, Promise
 from cxtrace.exceptions import Problem
 from cxtrace.journey_map import JourneyMap
 
@@ -50,6 +50,7 @@ def lint(journey_map: JourneyMap) -> list[Finding]:
         _one_function_journeys,
         _system_words,
         _phases_backwards,
+        _journeys_nobody_tells,
     )
     found = chain.from_iterable(rule(journey_map) for rule in rules)
     return sorted(found, key=lambda finding: (finding.problem.file, finding.problem.line))
@@ -139,3 +140,20 @@ def _phases_backwards(journey_map: JourneyMap) -> Iterator[Finding]:
             message += "; check phase and order"
             yield _warning(journey_map, "phase-order", "stage", stage.name, message)
         latest = max(latest, phase)
+
+
+def _journeys_nobody_tells(journey_map: JourneyMap) -> Iterator[Finding]:
+    """Journeys that requests are part of, while no rule says which request belongs to which."""
+    points = journey_map.touchpoints.values()
+    matches = {point.name: point.match for point in points if any(map(_is_asked, point.match))}
+    if journey_map.request.journey or any(m.journey for found in matches.values() for m in found):
+        return
+    for name, journey in journey_map.journeys.items():
+        if not matches.keys().isdisjoint(chain({journey.goal}, *journey.routes.values())):
+            message = "no rule tells which requests are part of it"
+            message += '; add [request] with journey = { cookie = "visitor" }, or a header'
+            yield _warning(journey_map, "journey-not-told", "journey", name, message)
+
+
+def _is_asked(match: Match) -> bool:
+    return match.function is None

@@ -39,6 +39,7 @@ RULES: Final = (
     *("different-stage", "different-owner", "different-channel"),
     *("unused-function", "unused-promise", "outside-journeys", "empty-stage"),
     *("owner-without-influence", "one-function-journey", "system-word", "phase-order"),
+    "journey-not-told",
     *("match-not-found", "match-twice", "undisclosed-nudge", "series"),
 )
 """What can be ignored."""

@@ -37,6 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     return _NOT_FOUND
 
 
+def _has_endpoint() -> bool:
+    return any(
+        name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT") for name in os.environ
+    )
+
+
 def _search_path() -> str:
     """Programs of this environment first, for they have us; it need not be activated."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -46,5 +52,9 @@ def _become(program: str, arguments: list[str]) -> NoReturn:
     given = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_STARTUP), given]))
     sys.stdout.flush()
+    if os.environ.get("CXTRACE_EXPORTER") and not _has_endpoint():
+        # OpenTelemetry's distribution would send to a collector that nobody has named.
+        for signal in ("TRACES", "METRICS", "LOGS"):
+            os.environ.setdefault(f"OTEL_{signal}_EXPORTER", "none")
     # Python looks for its packages beside the path by which it was called.
     os.execv(program, [program, *arguments])  # noqa: S606  to run what the user names is the purpose
