@@ -45,12 +45,14 @@ class Answered:
     """What came of a turn.
 
     Attributes:
+        requests: How many were answered.
         rate: Requests a second.
         median: Seconds for a request.
         p99: Likewise, of the slowest in a hundred.
         busy: Share of the time in which the generator itself was at work.
     """
 
+    requests: int
     rate: float
     median: float
     p99: float
@@ -178,6 +180,7 @@ def _turn(
     spent = perf_counter() - start
     cuts = quantiles(taken, n=100, method="inclusive") if len(taken) > 1 else taken * 99
     return {
+        "requests": len(taken),
         "rate": len(taken) / spent,
         "median": cuts[49],
         "p99": cuts[98],

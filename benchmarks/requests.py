@@ -231,7 +231,7 @@ def _watched(
         one = generator.run(port, 1, seconds)
         measured = {
             "rate": many.rate,
-            "processor": spent / (many.rate * seconds),
+            "processor": spent / many.requests,
             "median": one.median,
             "p99": one.p99,
             "busy": max(many.busy, one.busy),

@@ -53,7 +53,8 @@ from opentelemetry.trace import (
 
 import cxtrace
 from cxtrace import _journeys, _runtime, customer, identify, interaction, journey, touchpoint
-from cxtrace._span import LeanSpan
+from cxtrace._runtime import ApiTracing
+from cxtrace._span import LeanSpan, write
 from cxtrace._tracing import Binding, SDKTracing, tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
@@ -1015,3 +1016,53 @@ def test_it_is_a_span_of_the_sdk_in_all_but_class():
         assert "a" in repr(handle.span)
 
     assert missing in ([], ["start"])
+
+
+# Written past the checks of the SDK
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        (SpanLimits(), {"a": "1", "b": "2", "c": "3"}),
+        (SpanLimits(max_span_attributes=2), {"b": "2", "c": "3"}),
+        (SpanLimits(max_attribute_length=1), {"a": "1", "b": "2", "c": "3"}),
+    ],
+)
+def test_what_is_written_keeps_to_the_providers_limits(
+    limits: SpanLimits, kept: dict[str, str]
+) -> None:
+    """Valid attributes go straight to where the SDK keeps them, where there is room for them."""
+    span = (
+        TracerProvider(span_limits=limits).get_tracer("t").start_span("GET", attributes={"a": "1"})
+    )
+
+    write(span, {"b": "2", "c": "3"})
+
+    assert dict(span.attributes) == kept
+
+
+def test_a_span_that_has_ended_takes_no_more() -> None:
+    """What comes too late is left to the SDK, which says so."""
+    span = TracerProvider().get_tracer("t").start_span("GET")
+    span.end()
+
+    write(span, {"b": "2"})
+
+    assert dict(span.attributes) == {}
+
+
+def test_a_span_of_others_is_written_to_by_its_own_way() -> None:
+    """Whatever is no span of the SDK is asked as OpenTelemetry's API has it."""
+
+    class Theirs(NonRecordingSpan):
+        told: dict[str, Any] = {}
+
+        def set_attributes(self, attributes: Any) -> None:
+            self.told.update(attributes)
+
+    tracer = TracerProvider().get_tracer("t")
+    for number, tell in enumerate((write, ApiTracing().write, SDKTracing(tracer).write)):
+        tell(Theirs(INVALID_SPAN_CONTEXT), {f"{number}": "1"})
+
+    assert Theirs.told == {"0": "1", "1": "1", "2": "1"}

@@ -76,6 +76,10 @@ class Tracing(Protocol):
         """Add an event, whose attributes are valid, to an open span."""
         ...
 
+    def write(self, span: Span, attributes: Attributes) -> None:
+        """Set attributes, which are valid, on an open span of anyone."""
+        ...
+
 
 class ApiTracing:
     """Spans through OpenTelemetry's public API: right with every provider, fast with none."""
@@ -108,6 +112,10 @@ class ApiTracing:
     def tell(self, span: Span, name: str, attributes: Attributes) -> None:
         """Add an event."""
         span.add_event(name, attributes)
+
+    def write(self, span: Span, attributes: Attributes) -> None:
+        """Set attributes."""
+        span.set_attributes(attributes)
 
 
 class NoTracing(ApiTracing):

@@ -37,6 +37,10 @@ class Editor(Protocol):
         """Take attributes from an open span."""
         ...
 
+    def write(self, span: Span, attributes: dict[str, Any]) -> None:
+        """Set attributes, which are valid, on an open span."""
+        ...
+
     def amend(self, span: Span, tags: Mapping[str, str], details: Mapping[str, str]) -> None:
         """Change a span that has ended and may still wait: ``details`` only what it has already."""
         ...
@@ -185,7 +189,7 @@ def _tell(span: Span, identity: Identity, tags: Mapping[str, str], editor: Edito
         if outdated:
             editor.forget(span, outdated)
         if span.is_recording():
-            span.set_attributes(tags)
+            editor.write(span, {**tags})
     except Exception as error:  # noqa: BLE001
         _guard.swallow("identify.span", error)
 

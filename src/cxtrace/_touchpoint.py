@@ -150,7 +150,7 @@ class AttachedTouchpoint(TouchpointHandle):
     def _finish_span(self, last: dict[str, Any]) -> None:
         self._scope.release_touchpoint(self.span)
         if self.span.is_recording():
-            self.span.set_attributes(last)
+            self._tracing.write(self.span, last)
 
 
 def outermost(context: Context) -> CXContext:
@@ -191,7 +191,7 @@ def _open_attached(plan: Plan, context: Context) -> Context:
     cx = cx_of(context) or outermost(context)
     identity = cx.scope.identity
     attributes = _start_attributes(plan.attributes, identity, cx.journey)
-    span.set_attributes(attributes)
+    plan.runtime.tracing.write(span, attributes)
     handle = AttachedTouchpoint(
         context, span, plan.place, cx.scope, attributes, plan.endings, cx.journey
     )

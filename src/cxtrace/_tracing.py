@@ -35,7 +35,7 @@ from opentelemetry.trace import (
 
 from cxtrace import _guard
 from cxtrace._runtime import Attributes, Tracing, finish_span, start_span
-from cxtrace._span import LeanSpan, amend, bounded, forget
+from cxtrace._span import LeanSpan, amend, bounded, forget, write
 from cxtrace.context import SPAN_KEY, make
 from cxtrace.processors import StampProcessor
 from cxtrace.sampling import DestinationSampler, DestinationState
@@ -162,6 +162,10 @@ class Binding:
         else:
             span.add_event(name, attributes)
 
+    def write(self, span: Span, attributes: Attributes) -> None:
+        """Set attributes, which are valid, on an open span of anyone."""
+        write(span, attributes)
+
     def _begin(self, span: LeanSpan, context: Context) -> LeanSpan:
         for on_start in self._listeners.now().starting:
             try:
@@ -272,6 +276,10 @@ class SDKTracing:
     def tell(self, span: Span, name: str, attributes: Attributes) -> None:
         """Add an event."""
         span.add_event(name, attributes)
+
+    def write(self, span: Span, attributes: Attributes) -> None:
+        """Set attributes."""
+        span.set_attributes(attributes)
 
 
 def tracing_of(provider: trace.TracerProvider, version: str) -> Tracing:

@@ -247,6 +247,8 @@ class Visit:
         self._learn(_LATE)
 
     def _learn(self, ways: tuple[str, ...]) -> None:
+        if not self._untold:
+            return
         if self._scope is None or self._scope.identity is not self._known:
             return  # the code has said who it is, which is better than a guess
         try:
