@@ -430,10 +430,37 @@ name = "basket.add"  # guess: from the path and add_product
 stage = "purchase"  # guess: the word basket
 owner = "sales"  # guess: the word basket
 influence = { sales = 1.0 }  # guess: the owner alone
-match = [{ route = "POST /basket/add/{pk}" }]
+match = { route = "POST /basket/add/{pk}" }
 """
         in text
     )
+
+
+def test_several_paths_to_one_touchpoint_are_a_list() -> None:
+    """One path stands alone, as a person would write it; several stand in brackets."""
+    made = drafted(Found("route", ("GET /items", "GET /items/page/{page}")))
+
+    assert ('match = [{ route = "GET /items" }, { route = "GET /items/page/{page}" }]\n') in write(
+        made
+    )
+
+
+@pytest.mark.parametrize(("kind", "user"), [("Flask", "id"), ("Django", "pk")])
+def test_the_rules_that_cannot_be_guessed_are_shown(kind: str, user: str) -> None:
+    """They stand in comments, and are right as soon as the marks of the comment are away."""
+    made = draft([Application("a:b", "a", kind, (route("GET", "/a"),))], "a")
+
+    text = write(made)
+
+    shown = (
+        f'# customer = [{{ session = "customer_id" }}, {{ user = "{user}" }},'
+        ' { cookie = "visitor", kind = "anonymous" }]\n'
+        '# journey  = [{ header = "X-Journey-Id" }, { cookie = "visitor" }]\n'
+    )
+    assert f"# [request]\n{shown}" in text
+    spoken = re.sub(r"^# (?=\[request\]|customer|journey)", "", text, flags=re.MULTILINE)
+    request = JourneyMap.loads(spoken).request
+    assert (len(request.customer), len(request.journey)) == (3, 2)
 
 
 def test_what_other_systems_call_is_marked() -> None:
@@ -444,7 +471,7 @@ def test_what_other_systems_call_is_marked() -> None:
 
 
 def test_a_journey_leads_through_its_stages_to_what_is_achieved() -> None:
-    """Steps stand in the order of stages; the goal is the last thing done, or a page of thanks."""
+    """Steps stand in the order of stages; the goal is the last thing done, if one is."""
     paths = [
         "GET /thank-you",
         "POST /pay",
@@ -462,7 +489,55 @@ def test_a_journey_leads_through_its_stages_to_what_is_achieved() -> None:
         "pay",
         "thank_you.view",
     )
-    assert (buy.goal, help_.name, help_.goal) == ("thank_you.view", "get_help", "faq.view")
+    assert (buy.goal, help_.name, help_.goal) == ("pay", "get_help", "faq.view")
+
+
+@pytest.mark.parametrize(
+    ("targets", "goals"),
+    [
+        (["GET /login", "POST /login"], {}),
+        (["GET /register", "GET /welcome"], {}),
+        (["POST /auth/register", "POST /login"], {"join": "auth.register"}),
+        (["POST /register", "POST /sign-in"], {"join": "register"}),
+        (["POST /logout", "GET /profile"], {}),
+        (["POST /password/change", "POST /api/auth", "POST /sessions"], {}),
+        (["POST /settings", "POST /logout"], {"use": "settings.submit"}),
+        (["POST /session/{id}/notes"], {"use": "session.notes.create"}),
+        (["GET /basket", "GET /thank-you"], {"buy": "thank_you.view"}),
+        (["POST /webhooks/payment"], {}),
+    ],
+)
+def test_no_journey_ends_at_a_login(targets: list[str], goals: dict[str, str]) -> None:
+    """What only leads to something is no goal; a journey without a goal is left out."""
+    made = drafted(*(Found("route", (target,)) for target in targets))
+
+    assert {way.name: way.goal for way in made.journeys} == goals
+    assert len(loaded(made).touchpoints) == len(targets)
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ("shop.cleanup", "tasks of upkeep"),
+        ("shop.tasks.clean_up_sessions", "tasks of upkeep"),
+        ("shop.sync_stock", "tasks of upkeep"),
+        ("shop.nightly.run", "tasks of upkeep"),
+        ("shop.purgeCarts", "tasks of upkeep"),
+        ("shop.vacuum", "tasks of upkeep"),
+        ("shop.refresh_cache", "tasks of upkeep"),
+        ("shop.healthcheck", "tasks of upkeep"),
+        ("shop.refresh_offer", ""),
+        ("shop.async_invoice", ""),
+    ],
+)
+def test_tasks_of_upkeep_are_left_out(task: str, reason: str) -> None:
+    """They are listed with their reason, and ``--all`` takes them in."""
+    found = Found("task", (task,))
+
+    made = drafted(found)
+
+    assert made.reasons() == ({reason: {task: [""]}} if reason else {})
+    assert len(drafted(found, everything=True).steps) == 1
 
 
 def test_a_long_route_stands_one_step_a_line() -> None:

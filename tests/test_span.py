@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from opentelemetry import trace
@@ -1056,7 +1056,7 @@ def test_a_span_of_others_is_written_to_by_its_own_way() -> None:
     """Whatever is no span of the SDK is asked as OpenTelemetry's API has it."""
 
     class Theirs(NonRecordingSpan):
-        told: dict[str, Any] = {}
+        told: ClassVar[dict[str, Any]] = {}
 
         def set_attributes(self, attributes: Any) -> None:
             self.told.update(attributes)

@@ -23,6 +23,8 @@ _JOURNEYS: Final = (
     ("stay", ("loyalty",)),
     ("leave", ("former_customer",)),
 )
+_NEED_A_DEED: Final = frozenset({"join", "use"})
+"""Journeys of which a page that is looked at is no goal."""
 
 
 @attrs.frozen
@@ -35,6 +37,8 @@ class Step:
     found: Found
     by_system: bool = False
     """Whether it looks as if another system called it, and not a customer."""
+    is_access: bool = False
+    """Whether it only leads to something, as a login does."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -42,12 +46,14 @@ class Step:
         return self.found.targets
 
     @property
+    def can_be_goal(self) -> bool:
+        """Whether a customer may come for it."""
+        return not (self.found.kind == "task" or self.by_system or self.is_access)
+
+    @property
     def does(self) -> bool:
-        """Whether a customer does more here than look, or arrives."""
-        if self.found.kind == "task" or self.by_system:
-            return False
-        looks = self.targets[0].startswith(("GET ", "HEAD ", "OPTIONS "))
-        return not looks or self.stage.word in words.ARRIVALS
+        """Whether it can be a goal, and a customer does more here than look."""
+        return self.can_be_goal and not self.targets[0].startswith(("GET ", "HEAD ", "OPTIONS "))
 
     def to_dict(self) -> dict[str, Any]:
         """The step as plain data, for JSON."""
@@ -197,8 +203,10 @@ def _reason(found: Found, served: set[str], without: Sequence[str]) -> str:
     called = path if found.kind == "route" else found.targets[0]
     if any(re.match(re.escape(each.rstrip("/.")) + r"(?!\w)", called) for each in without):
         return _UNWANTED
-    if found.technical or found.kind == "task":
+    if found.technical:
         return found.technical
+    if found.kind == "task":
+        return words.technical_task(called)
     automatic = method == "OPTIONS" or (method == "HEAD" and path in served)
     return words.technical(path) or (_AUTOMATIC if automatic else "")
 
@@ -206,14 +214,17 @@ def _reason(found: Found, served: set[str], without: Sequence[str]) -> str:
 def _step(found: Found, name: str) -> Step:
     told = (words.split(name), *naming.words(found))
     by_system = words.is_of_a_system(told[1])
-    return Step(name, words.stage(*told), words.owner(*told), found, by_system)
+    is_access = words.is_access(told[0], told[1])
+    return Step(name, words.stage(*told), words.owner(*told), found, by_system, is_access)
 
 
 def _ways(steps: Sequence[Step]) -> list[Way]:
     ways = []
     for name, stages in _JOURNEYS:
         mine = [step for step in steps if step.stage.value in stages]
-        if mine:
-            does = [step for step in mine if step.does] or mine
-            ways.append(Way(name, does[-1].name, tuple(step.name for step in mine)))
+        goals = [step for step in mine if step.does]
+        if not goals and name not in _NEED_A_DEED:
+            goals = [step for step in mine if step.can_be_goal]
+        if goals:
+            ways.append(Way(name, goals[-1].name, tuple(step.name for step in mine)))
     return ways

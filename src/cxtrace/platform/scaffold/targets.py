@@ -30,6 +30,10 @@ _INNER: Final = ("app", "application", "other_asgi_app", "wsgi_app")
 """Where middleware keeps the application that it wraps."""
 _DEEPEST: Final = 20
 
+_APPLICATIONS: Final = ("app", "application")
+_FACTORIES: Final = ("create_app", "make_app", "build_app", "get_app", "create_application")
+"""What functions that make an application are called."""
+
 _FORMS: Final = "write module:object such as shop.main:app, django:project.settings, or a file"
 _OBJECT: Final = re.compile(r"(?P<module>\w+(?:\.\w+)*):(?P<object>\w+(?:\.\w+)*)(?P<call>\(\))?")
 
@@ -132,11 +136,20 @@ def _named(module: Any, path: str) -> Any:
     thing = module
     for name in path.split("."):
         if not hasattr(thing, name):
-            near = get_close_matches(name, dir(thing), n=1)
-            advice = f"did you mean {near[0]}?" if near else "check the name"
+            meant = _meant(module, thing, name)
+            advice = f"did you mean {meant}?" if meant else "check the name"
             raise ScaffoldError(f"{module.__name__} has no {path!r}; {advice}")
         thing = getattr(thing, name)
     return thing
+
+
+def _meant(module: Any, thing: Any, name: str) -> str:
+    """What may have been meant by a name that is not there; empty where nothing is like it."""
+    near = get_close_matches(name, dir(thing), n=1)
+    made = [each for each in _FACTORIES if inspect.isroutine(getattr(module, each, None))]
+    if made and (name in _APPLICATIONS or not near):
+        return f"{module.__name__}:{made[0]}()"
+    return near[0] if near else ""
 
 
 def _called(target: str, factory: Any) -> Any:

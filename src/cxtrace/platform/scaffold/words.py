@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Final, TypeAlias
 
@@ -66,8 +66,15 @@ PHASES: Final[Mapping[str, str]] = {
 }
 """Every stage, in the order of a map."""
 USUAL_STAGE: Final = "usage"
-ARRIVALS: Final = frozenset(_words("confirmation success thank"))
-"""Words of pages that are shown when something has been achieved."""
+_ACCESS: Final = frozenset(
+    _words(
+        "login logout log_in log_out signin signout sign_in sign_out password passwd token tokens"
+        " csrf captcha otp 2fa mfa setlang language"
+    )
+)
+"""Words of steps that no customer comes for."""
+_ACCESS_LAST: Final = frozenset(_words("auth authenticate oauth session sessions refresh"))
+"""Words that say so at the end of a path; before another, they are only where it is."""
 _OWN: Final = frozenset(_words("account accounts profile me my"))
 
 OWNERS: Final[_TABLE] = {
@@ -140,6 +147,9 @@ _TECHNICAL: Final = (
     (r"/(.*\.webmanifest|manifest\.json|service-?worker\.js|sw\.js)", "for browsers"),
     (r"/(__debug__|_debug_toolbar)(/.*)?", "tools of developers"),
 )
+_UPKEEP: Final = frozenset(
+    _words("cleanup clean_up sync nightly purge vacuum refresh_cache healthcheck health_check")
+)
 _OTHERS: Final = frozenset({"webhook", "webhooks", "callback", "callbacks", "hook", "hooks"})
 
 
@@ -189,12 +199,17 @@ def _look_up(table: _TABLE, sources: Iterable[Iterable[str]]) -> Guess | None:
     for words in sources:
         given = list(words)
         single = (word.removesuffix("s") for word in given)
-        known = {*given, *single, *map("_".join, pairwise(given))}
+        known = _known(given) | set(single)
         for value, telling in table.items():
             ranks = [rank for rank, word in enumerate(telling) if word in known]
             if ranks:
                 return Guess(value, telling[ranks[-1]], ranks[-1])
     return None
+
+
+def _known(words: Sequence[str]) -> set[str]:
+    """The words, alone and two by two."""
+    return {*words, *map("_".join, pairwise(words))}
 
 
 def technical(path: str) -> str:
@@ -206,6 +221,17 @@ def technical(path: str) -> str:
     parts = [re.sub(r"[^a-z]", "", part) for part in plain.split("/") if part]
     known = all(part in _HEALTH or part in _OPERATIONS for part in parts)
     return "checks of health" if known and any(part in _HEALTH for part in parts) else ""
+
+
+def technical_task(name: str) -> str:
+    """Why no customer meets a task, if none does; else empty."""
+    return "" if _UPKEEP.isdisjoint(_known(split(name))) else "tasks of upkeep"
+
+
+def is_access(name: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether the words of a step speak of a login, a logout or the like, which is no goal."""
+    told = _known(name) | _known(path)
+    return not (_ACCESS.isdisjoint(told) and _ACCESS_LAST.isdisjoint(path[-1:]))
 
 
 def is_of_a_system(words: Iterable[str]) -> bool:

@@ -28,11 +28,12 @@ def _head(draft: Draft) -> Iterator[str]:
     yield f"name = {literal(draft.name)}"
     yield ""
     kinds = {app.kind for app in draft.applications}
-    rule = '{ user = "pk" }' if "Django" in kinds else '{ header = "X-Customer-Id" }'
+    user = "pk" if "Django" in kinds else "id"
+    rules = f'{{ session = "customer_id" }}, {{ user = "{user}" }}'
     yield "# Who the customer is, and which journey this is, cannot be guessed. Such as:"
     yield "# [request]"
-    yield f"# customer = [{rule}]"
-    yield '# journey = [{ header = "X-Journey-Id" }]'
+    yield f'# customer = [{rules}, {{ cookie = "visitor", kind = "anonymous" }}]'
+    yield '# journey  = [{ header = "X-Journey-Id" }, { cookie = "visitor" }]'
     yield ""
     yield "[functions]  # guess: who these are in your company; add contact to each"
     for owner in draft.owners:
@@ -67,7 +68,7 @@ def _step(step: Step) -> Iterator[str]:
     yield f"owner = {literal(step.owner.value)}  # guess: {_why(step.owner)}"
     yield f"influence = {{ {step.owner.value} = 1.0 }}  # guess: the owner alone"
     matches = [literal({step.found.kind: target}) for target in step.targets]
-    yield from _array("match", matches)
+    yield from _array("match", matches) if matches[1:] else [f"match = {matches[0]}"]
 
 
 def _source(step: Step) -> str:
@@ -106,7 +107,8 @@ def _way(way: Way) -> Iterator[str]:
     yield f"name = {literal(way.name)}  # guess"
     yield f"goal = {literal(way.goal)}  # guess: the last step at which a customer does something"
     yield "[journey.routes]"
-    yield "# guess: all touchpoints of these stages; keep the steps that a customer goes, in order"
+    yield "# guess: all touchpoints of these stages; keep the steps that a customer goes, and put"
+    yield "# them into the customer's order: inside a stage, it is that of words and routes"
     yield from _array("guessed", [literal(step) for step in way.steps])
 
 
