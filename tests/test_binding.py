@@ -1,11 +1,13 @@
 """Touchpoints that are declared in the map alone: functions are wrapped, requests are found."""
 
 import asyncio
+import functools
 import importlib
 import json
 import logging
 import math
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -108,6 +110,82 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     importlib.invalidate_caches()
     yield lambda: importlib.import_module("service")
     sys.modules.pop("service", None)
+
+
+OBJECTS = '''
+import functools
+
+
+class Task:
+    """As libraries make them of functions."""
+
+    def __init__(self, function):
+        self.function = function
+        self.retries = 3
+
+    def __call__(self, *given):
+        return self.function(*given)
+
+    def __get__(self, owner, kind=None):
+        return self if owner is None else functools.partial(self.function, owner)
+
+    def delay(self, *given):
+        return "put off", given
+
+    def __reduce__(self):
+        return "ship"
+
+
+class Slotted:
+    __slots__ = ("rate",)
+
+    def __call__(self):
+        return self.rate
+
+
+class Counting(type):
+    def make(cls):
+        return cls.__name__
+
+
+class Client(metaclass=Counting):
+    def send(self, what):
+        return what
+
+    def hold(self):
+        return "held"
+
+    pack = Task(lambda self: type(self).__name__)
+
+
+class Door:
+    def __call__(self):
+        return "open"
+
+
+@functools.lru_cache
+def price(item):
+    return 2 * item
+
+
+ship = Task(lambda parcel: parcel)
+rate = Slotted()
+rate.rate = 7
+half = functools.partial(divmod, 9)
+client = Client()
+client.call = lambda: "called"
+door = Door()
+'''
+
+
+@pytest.fixture
+def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module with callables that are more than functions."""
+    (tmp_path / "objects.py").write_text(OBJECTS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield importlib.import_module("objects")
+    sys.modules.pop("objects", None)
 
 
 def states() -> dict[str, str]:
@@ -389,6 +467,176 @@ def test_the_report_shows_every_function(cx: Capture, service: Callable[[], Any]
         {"touchpoint": "look", "target": "service:lok", "state": "missing"},
         {"touchpoint": "late", "target": "later:pay", "state": "waiting"},
     ]
+
+
+# Callables that are more than functions
+
+
+def test_a_cached_function_keeps_its_cache(cx: Capture, objects: Any) -> None:
+    """Each call is a touchpoint, and the cache can be looked into and cleared."""
+    bind_functions(shop(price="objects:price"))
+
+    assert [objects.price(3), objects.price(3), objects.price(item=4)] == [6, 6, 8]
+    assert objects.price.cache_info().hits == 1
+    objects.price.cache_clear()
+    assert objects.price.cache_info().currsize == 0
+    assert cx.names == ["price"] * 3
+
+
+def test_a_task_can_be_put_off_as_before(cx: Capture, objects: Any) -> None:
+    """What libraries make of a function has its methods, its attributes and its class."""
+    original = objects.ship
+    bind_functions(shop(ship="objects:ship"))
+    objects.ship.retries += 1
+
+    assert objects.ship is not original
+    assert isinstance(objects.ship, objects.Task)
+    assert objects.ship.__class__ is objects.Task
+    assert objects.ship.delay(1) == ("put off", (1,))
+    assert original.retries == objects.ship.retries == 4
+    assert cx.names == []
+    assert objects.ship("parcel") == "parcel"
+    assert cx.names == ["ship"]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_bound_object_can_be_pickled_as_before(cx: Capture, objects: Any, protocol: int) -> None:
+    """Who sends it to another process sends the bytes that they sent before."""
+    before = pickle.dumps(objects.price, protocol)
+    bind_functions(shop(price="objects:price"))
+
+    assert pickle.dumps(objects.price, protocol) == before
+    assert pickle.loads(before) is objects.price
+
+
+def test_an_object_with_a_reduction_of_its_own_is_pickled_by_it(cx: Capture, objects: Any) -> None:
+    """What the object says about itself counts, not what stands around it."""
+    bind_functions(shop(ship="objects:ship"))
+
+    assert objects.ship.__reduce_ex__(4) == "ship"
+
+
+def test_an_object_without_room_for_attributes_can_be_bound(cx: Capture, objects: Any) -> None:
+    """Nothing is put on the object itself."""
+    bind_functions(shop(rate="objects:rate", door="objects:door", half="objects:half"))
+
+    assert (objects.rate(), objects.rate.rate) == (7, 7)
+    assert (objects.half(2), objects.half.func, objects.half.args) == ((4, 1), divmod, (9,))
+    assert objects.door() == "open"
+    assert cx.names == ["rate", "half", "door"]
+
+
+def test_an_object_that_is_a_method_is_still_one(cx: Capture, objects: Any) -> None:
+    """It gets its owner as before, from the class and from an instance."""
+    unbound = objects.Client.pack
+    bind_functions(shop(pack="objects:Client.pack"))
+
+    assert objects.Client().pack() == "Client"
+    assert objects.Client.pack.__wrapped__ is unbound
+    assert cx.names == ["pack"]
+
+
+def test_a_failing_object_fails_the_touchpoint(cx: Capture, objects: Any) -> None:
+    """Its exception flies on."""
+    bind_functions(shop(half="objects:half"))
+    with pytest.raises(ZeroDivisionError):
+        objects.half(0)
+
+    assert cx.outcome("half") == "failed"
+
+
+def test_released_objects_are_as_they_were(cx: Capture, objects: Any) -> None:
+    """The very objects are back in their places."""
+    before = [objects.price, objects.ship, vars(objects.Client)["pack"]]
+    bind_functions(shop(price="objects:price", ship="objects:ship", pack="objects:Client.pack"))
+    assert set(states().values()) == {"bound"}
+    binding.release_functions()
+    after = [objects.price, objects.ship, vars(objects.Client)["pack"]]
+
+    assert all(one is other for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("target", "use"),
+    [
+        ("client.send", lambda objects: objects.client.send("a") == "a"),
+        ("client.call", lambda objects: objects.client.call() == "called"),
+        ("Client.make", lambda objects: objects.Client.make() == "Client"),
+        ("Client.__call__", lambda objects: isinstance(objects.Client(), objects.Client)),
+        ("price.cache_clear", lambda objects: objects.price.cache_clear() is None),
+    ],
+)
+def test_what_an_object_holds_is_not_bound(
+    cx: Capture, objects: Any, target: str, use: Callable[[Any], bool]
+) -> None:
+    """A wrapper on an instance, or of a metaclass, would be called without its owner."""
+    bind_functions(shop(send=f"objects:{target}"))
+
+    assert states() == {f"objects:{target}": "missing"}
+    assert use(objects)
+    assert cx.names == []
+
+
+# What becomes of it
+
+
+def test_a_module_that_is_loaded_again_is_not_bound(
+    cx: Capture, service: Callable[[], Any]
+) -> None:
+    """Its new function has no wrapper: the report says so, and a release leaves it alone."""
+    bind_functions(shop(pay="service:pay", place="service:Order.place"))
+    module = importlib.reload(service())
+    new = module.pay
+    module.pay()
+    assert cx.names == []
+    assert set(states().values()) == {"missing"}
+    binding.release_functions()
+
+    assert module.pay is new
+
+
+def test_a_module_that_is_imported_anew_is_not_bound(
+    cx: Capture, service: Callable[[], Any]
+) -> None:
+    """Neither while it is away nor once it is there again."""
+    bind_functions(shop(pay="service:pay"))
+    old = service()
+    sys.modules.pop("service")
+    assert states() == {"service:pay": "missing"}
+    assert service() is not old
+
+    assert states() == {"service:pay": "missing"}
+
+
+def test_what_others_put_around_it_is_bound_still(cx: Capture, service: Callable[[], Any]) -> None:
+    """A decorator of another library calls ours; a release does not take the other away."""
+    bind_functions(shop(pay="service:pay"))
+    module = service()
+    inner = module.pay
+
+    @functools.wraps(inner)
+    def around(*given: Any) -> Any:
+        return inner(*given)
+
+    module.pay = around
+    assert states() == {"service:pay": "bound"}
+    binding.release_functions()
+
+    assert module.pay is around
+    assert bound_functions() == ()
+
+
+def test_what_cannot_be_looked_at_any_more_is_missing(
+    cx: Capture, service: Callable[[], Any]
+) -> None:
+    """A failure of the host's own object is counted, and the report is made."""
+    bind_functions(shop(pay="service:pay"))
+    module = service()
+    module.pay = type("Endless", (), {})()
+    module.pay.__wrapped__ = module.pay
+
+    assert states() == {"service:pay": "missing"}
+    assert _guard.counts() == {"errors.bind.state": 1}
 
 
 # Requests

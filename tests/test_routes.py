@@ -1,5 +1,10 @@
 """Templates of paths: those of the map against those of every framework."""
 
+import itertools
+import json
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,6 +224,80 @@ def test_a_framework_that_fails_is_passed_over() -> None:
     assert routes.find("GET", "/b/7", lambda: {}["x"]) == ("b", {"x": "7"})
     assert routes.find("GET", "/b/7", lambda: 7) == ("b", {"x": "7"})  # type: ignore[arg-type, return-value]
     assert _guard.counts() == {"errors.template": 2}
+
+
+# Paths that were made to take long
+
+PARTS = ("{}", "x", "{}-{}", "{}{}", "-{}-{}-", "{}.{}", "{:path}", "{}-{:path}", "{:path}-{}")
+"""What a part of a template may look like, with room for the names of its parameters."""
+
+COMPARE = """
+import json, sys
+from cxtrace._routes import Routes
+from cxtrace._model import OutcomeRule
+from cxtrace._visit import Judged
+
+templates, paths = json.load(sys.stdin)
+for template in templates:
+    routes = Routes([(f"GET {template}", 1)])
+    rule = Judged(OutcomeRule(outcome="failed", redirect=template))
+    for path in paths:
+        routes.find("GET", path)
+        rule.holds(302, lambda _: path)
+print("compared")
+"""
+
+
+def named(parts: tuple[str, ...]) -> str:
+    """A template of these parts, each parameter with a name of its own."""
+    pieces = "/".join(("", *parts)).split("{")
+    return "".join(f"{{p{n}{each}" if n else each for n, each in enumerate(pieces))
+
+
+def strange() -> list[str]:
+    """Paths of the greatest length, of the same few letters again and again."""
+    units = ("-", "/-", "/--", "-.", "a-", *("-" * many + "/" for many in (20, 60, 100, 170, 250)))
+    longest = [("/" + unit * LONGEST_PATH)[: LONGEST_PATH - 2] for unit in units]
+    return [path + end for path in longest for end in ("", "-", "/y")]
+
+
+def test_no_path_takes_long_to_compare() -> None:
+    """The worst templates that a map may have, and redirects too, against the worst of paths."""
+    many = [(*several, end) for several in itertools.product(PARTS, repeat=2) for end in PARTS[:3]]
+    many += [(part,) * 9 + (end,) for part in PARTS for end in PARTS]
+    templates = [each for each in map(named, many) if _routes.is_quick(each)]
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARE], input=json.dumps([templates, strange()]),
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+    assert len(templates) > 200
+    assert done.stdout == "compared\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "parts"),
+    [
+        ("/{a}-{b}/{c}-{d}/{e}-{f}/x", 3),
+        ("/{a}{b}", 1),
+        ("/x/{a}.{b}/y", 1),
+        ("/{a}/{b}", 0),
+        ("/{a}-x/{b:path}", 0),
+    ],
+)
+def test_a_part_with_two_parameters_is_tried_in_one_way(template: str, parts: int) -> None:
+    """Once such a part fits it is not tried again, whatever comes after it."""
+    looked_ahead = "(?:/|$))[^/]+"
+
+    assert _routes.pattern(template).pattern.count(looked_ahead) == parts
+
+
+def test_of_two_parameters_in_a_part_the_first_takes_what_it_can() -> None:
+    """A path that can be divided in several ways gives the same parameters as ever."""
+    routes = Routes([("GET /{a}-{b}/{c}-{d}/x", 1)])
+
+    assert routes.find("GET", "/1-2-3/4-5/x") == (1, {"a": "1-2", "b": "3", "c": "4", "d": "5"})
+    assert routes.find("GET", "/1-2-3/45/x") is None
 
 
 # Properties

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, get_current
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -646,6 +647,7 @@ def test_without_sdk_nothing_happens(nobody: None) -> None:
     request = Asked(user={"pk": 1})
     visit = Visit(Bound(touchpoint("pay"), ("order",)), request, {})
     visit.learn()
+    cxtrace.identify("c-1")
     visit.answer(500, no_header)
     visit.abandon()
     visit.leave()
@@ -759,6 +761,17 @@ def test_a_noun_that_does_not_open_leaves_the_journey(
 # Spans that ended before the customer was known
 
 
+class Recorded(SpanProcessor):
+    """Notes what has ended, and holds none of it."""
+
+    def __init__(self, seen: list[weakref.ref[ReadableSpan]]) -> None:
+        self.seen = seen
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Note a span."""
+        self.seen.append(weakref.ref(span))
+
+
 @pytest.fixture
 def late(cx: Capture) -> Iterator[Callable[[str], None]]:
     """A request in which the customer is not known yet, and a function that makes it known."""
@@ -797,6 +810,38 @@ def test_only_so_many_ended_spans_are_kept(cx: Capture, late: Callable[[str], No
 
     assert told == [str(number) for number in range(MAX_ENDED_SPANS)]
     assert _guard.counts() == {"scope.spans_not_remembered": 5}
+
+
+@pytest.mark.parametrize("cx", ["sdk"], indirect=True)
+def test_spans_that_have_been_sent_are_gone(cx: Capture, late: Callable[[str], None]) -> None:
+    """A long request holds no span that nobody else holds, and has room for those that wait."""
+    seen: list[weakref.ref[ReadableSpan]] = []
+    cx.provider.add_span_processor(Recorded(seen))
+    for _ in range(3):
+        for number in range(MAX_ENDED_SPANS):
+            cx.tracer.start_span(str(number)).end()
+        cx.exporter.clear()  # they are on their way
+    assert [span() for span in seen] == [None] * len(seen)
+    cx.tracer.start_span("waits").end()
+    late("c-1")
+
+    assert len(seen) == 3 * MAX_ENDED_SPANS + 1
+    assert customer_of(cx.tags("waits")) == cx.pseudonym("c-1")
+    assert _guard.counts() == {}
+
+
+def test_a_span_that_is_sent_before_the_customer_is_known_stays_untold(
+    cx: Capture, late: Callable[[str], None]
+) -> None:
+    """Those that still wait are told, whatever has become of the others."""
+    for name in ("sent", "waits"):
+        cx.tracer.start_span(name).end()
+        if name == "sent":
+            cx.exporter.clear()
+    late("c-1")
+
+    assert cx.names == ["waits"]
+    assert customer_of(cx.tags("waits")) == cx.pseudonym("c-1")
 
 
 def test_refused_consent_reaches_spans_that_have_ended(
@@ -899,12 +944,13 @@ def test_an_exporter_never_misses_a_key(cx: Capture, late: Callable[[str], None]
 def test_without_an_sdk_span_there_is_nothing_to_change(nobody: None) -> None:
     """What is neither the SDK's span nor ours is left as it is, also by the API alone."""
     from cxtrace._runtime import ApiTracing
-    from cxtrace._span import amend
+    from cxtrace._span import amend, forget
 
     span = trace.NonRecordingSpan(trace.INVALID_SPAN_CONTEXT)
     before = dict(vars(span))
     amend(span, {names.CUSTOMER_PSEUDONYM: "x"}, {})
     ApiTracing().amend(span, {names.CUSTOMER_PSEUDONYM: "x"}, {})
+    forget(span, LINKING)
 
     assert vars(span) == before
 
@@ -1047,6 +1093,55 @@ def test_a_request_within_a_request_tells_nothing_of_the_other(cx: Capture) -> N
     told = [(span.attributes or {}) for span in cx.spans]
     assert [customer_of(tags) for tags in told] == [cx.pseudonym("c-2"), cx.pseudonym("c-1")]
     assert [tags["cx.touchpoint.outcome"] for tags in told] == ["failed", "completed"]
+
+
+def test_a_request_below_a_span_of_another_is_a_child_of_that_span(cx: Capture) -> None:
+    """A client's span between the two keeps its place; the customer does not pass through it."""
+    outer, inner = Asked(header={"X-Id": "c-1"}), Asked()
+    outer.source, inner.source = object(), object()
+    first = arrive(cx, shop('customer = { header = "X-Id" }'), outer)
+    with cx.tracer.start_as_current_span("call") as call:
+        again(inner, "GET /look").leave()
+    first.leave()
+
+    parent = cx.span("look").parent
+    assert parent is not None
+    assert parent.span_id == call.get_span_context().span_id
+    assert customer_of(cx.tags("look")) is None
+    assert customer_of(cx.tags("call")) == cx.pseudonym("c-1")
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [(None, None), (None, object()), (object(), None), (MATCHES, MATCHES)]
+)
+def test_a_request_that_may_be_the_same_is_taken_for_it(
+    cx: Capture, outer: object, inner: object
+) -> None:
+    """Only where both say what they came from, and it differs, are they two."""
+    around, within = Asked(), Asked(user={"pk": "c-1"})
+    around.source, within.source = outer, inner
+    first = arrive(cx, shop('customer = { user = "pk" }'), around)
+    again(within).leave()
+    first.leave()
+
+    assert cx.names == ["pay"]
+    assert customer_of(cx.tags("pay")) == cx.pseudonym("c-1")
+
+
+def test_a_message_that_a_request_has_left_behind_is_a_message_of_its_own(cx: Capture) -> None:
+    """A worker that was started within a request reads messages for everybody."""
+    first = arrive(cx, shop('customer = { header = "X-Id" }'), Asked(header={"X-Id": "c-1"}))
+    behind = get_current()
+    first.leave()
+    attach(behind)
+    known = bindings()
+    assert known is not None
+    message = known.named("consume", "returns", Asked())
+    assert message is not None
+    message.leave()
+    attach(Context())
+
+    assert customer_of(cx.tags("send_back")) is None
 
 
 def test_what_a_request_has_left_behind_tells_nothing(cx: Capture) -> None:

@@ -5,6 +5,7 @@ module is imported, or at once where it has been.
 """
 
 import inspect
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -21,7 +22,10 @@ from cxtrace.journey_map import JourneyMap
 from cxtrace.typing import Request
 
 State: TypeAlias = Literal["waiting", "bound", "missing"]
-"""Whether a function's module has yet to be imported, the function is wrapped, or is not there."""
+"""Whether a function's module has yet to be imported, the function is wrapped, or is not there.
+
+A function is missing, too, once its module has been loaded again: that one is not wrapped.
+"""
 
 _NO_PARAMETERS: Final[Mapping[str, str]] = {}
 
@@ -142,6 +146,7 @@ class _Function:
     state: State = "waiting"
     owner: Any = None
     original: Any = None
+    wrapper: Any = None
     is_inherited: bool = False
 
     def bind(self, module: ModuleType) -> None:
@@ -154,10 +159,7 @@ class _Function:
     def _bind(self, module: ModuleType) -> None:
         if self.state == "bound" or _functions.get(self.target) is not self:
             return
-        *path, name = self.target.partition(":")[2].split(".")
-        owner: Any = module
-        for part in path:
-            owner = getattr(owner, part, None)
+        owner, name = self._place(module)
         found = inspect.getattr_static(owner, name, None)
         if not _is_function_of(owner, found, name):
             self.state = "missing"
@@ -170,17 +172,40 @@ class _Function:
             )
             return
         self.owner, self.original, self.is_inherited = owner, found, name not in vars(owner)
-        setattr(owner, name, _wrapped(touchpoint(self.touchpoint), found))
+        self.wrapper = _wrapped(touchpoint(self.touchpoint), found)
+        setattr(owner, name, self.wrapper)
         self.state = "bound"
 
+    def _place(self, module: ModuleType | None) -> tuple[Any, str]:
+        *path, name = self.target.partition(":")[2].split(".")
+        owner: Any = module
+        for part in path:
+            owner = getattr(owner, part, None)
+        return owner, name
+
+    def now(self) -> State:
+        """What has become of it: a module that is loaded again has a function without wrapper."""
+        if self.state != "bound":
+            return self.state
+        try:
+            owner, name = self._place(sys.modules.get(self.target.partition(":")[0]))
+            found = inspect.getattr_static(owner, name, None)
+            around = inspect.unwrap(found, stop=lambda each: each is self.wrapper)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("bind.state", error)
+            return "missing"
+        return "bound" if around is self.wrapper else "missing"
+
     def release(self) -> None:
+        name = self.target.rpartition(":")[2].rpartition(".")[2]
         if self.state == "bound":
-            name = self.target.rpartition(":")[2].rpartition(".")[2]
+            self.state = "waiting"
+            if inspect.getattr_static(self.owner, name, None) is not self.wrapper:
+                return  # somebody else's, or that of a module that was loaded again
             if self.is_inherited:
                 delattr(self.owner, name)
             else:
                 setattr(self.owner, name, self.original)
-            self.state = "waiting"
 
 
 def _is_function_of(owner: object, found: object, name: str) -> bool:
@@ -228,7 +253,7 @@ def _bind_function(name: str, target: str) -> None:
 
 def bound_functions() -> tuple[BoundFunction, ...]:
     """Every function that the map binds, and what has become of it."""
-    return tuple(BoundFunction(f.touchpoint, f.target, f.state) for f in _functions.values())
+    return tuple(BoundFunction(f.touchpoint, f.target, f.now()) for f in _functions.values())
 
 
 def release_functions() -> None:

@@ -1,6 +1,9 @@
 """ASGI: requests and web sockets become touchpoints, and applications notice nothing."""
 
 import asyncio
+import gc
+import sys
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +12,13 @@ import pytest
 from opentelemetry.context import get_current
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 import cxtrace
 from cxtrace import JourneyMap, current_touchpoint
 from cxtrace.exporters import read_spans
 from cxtrace.integrations import asgi
+from cxtrace.integrations import starlette as of_starlette
 from cxtrace.integrations.asgi import CXMiddleware
 from cxtrace.testing import Capture, capture
 from tests.integrations.servers import exchange, program, server
@@ -379,6 +383,20 @@ def test_a_cancelled_request_is_abandoned(cx: Capture) -> None:
     assert ending(cx) == ("abandoned", None)
 
 
+@pytest.mark.parametrize("starts", [False, True])
+def test_who_gets_no_whole_answer_has_failed(cx: Capture, starts: bool) -> None:
+    """An application that returns too early leaves the customer with a 500, or a cut line."""
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        if starts:
+            await send(START)
+            await send({"type": BODY, "body": b"1", "more_body": True})
+
+    serve(app, scope_of())
+
+    assert ending(cx) == ("failed", "500")
+
+
 # When it ends
 
 
@@ -387,6 +405,7 @@ def test_a_cancelled_request_is_abandoned(cx: Capture) -> None:
     [
         [{"type": BODY, "body": b"2", "more_body": False}],
         [{"type": "http.response.pathsend", "path": "cart.html"}],
+        [{"type": "http.response.zerocopysend", "file": 7}],
     ],
 )
 def test_a_stream_is_a_touchpoint_to_its_last_byte(cx: Capture, last: list[Message]) -> None:
@@ -470,6 +489,22 @@ def test_a_web_socket_that_is_refused_has_failed(cx: Capture) -> None:
     assert ending(cx, "help.chat") == ("failed", "403")
 
 
+@pytest.mark.parametrize(("accepts", "error"), [(False, "403"), (True, "websocket_closed")])
+def test_a_web_socket_that_the_application_breaks_off_has_failed(
+    cx: Capture, accepts: bool, error: str
+) -> None:
+    """Closed before it was accepted it is a refusal; after that, the code is no good one."""
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        if accepts:
+            await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 1011})
+
+    serve(app, socket_of())
+
+    assert ending(cx, "help.chat") == ("failed", error)
+
+
 def test_messages_without_a_touchpoint_are_nobodys(cx: Capture) -> None:
     """A web socket that the map does not know is passed on."""
 
@@ -493,6 +528,124 @@ def test_a_strange_message_harms_nothing() -> None:
 
     assert sent == [{}]
     assert cx.counts == {"errors.asgi.receive": 1, "errors.asgi.send": 1}
+
+
+# Nothing of the application is touched, and nothing of the request stays
+
+
+def test_headers_that_can_be_walked_through_only_once_arrive(cx: Capture) -> None:
+    """The protocol allows any iterable: rules read it, and the server gets all of it."""
+    headers = [(b"location", b"/cart"), (b"set-cookie", b"a=1")]
+
+    async def app(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 303, "headers": iter(headers)})
+        await send({"type": BODY})
+
+    sent = serve(app, scope_of("POST", "/cart/7"))
+
+    assert list(sent[0]["headers"]) == headers
+    assert ending(cx, "cart.add") == ("completed", None)
+
+
+async def sorry(_: Any, __: Any, send: Any) -> None:
+    """Answer for an exception, as frameworks do."""
+    try:
+        raise LookupError
+    except LookupError:
+        await answering(500)(None, None, send)
+
+
+@pytest.mark.parametrize("app", [cart, sorry], ids=lambda app: app.__name__)
+def test_a_request_leaves_no_cycle_behind(cx: Capture, app: App) -> None:
+    """What a request holds is gone with it, and does not wait for the garbage collector."""
+
+    class Held(dict[str, Any]):
+        """A scope that can be watched."""
+
+    async def run() -> weakref.ref[Held]:
+        scope = Held(scope_of())
+        await CXMiddleware(app)(scope, None, quiet)  # type: ignore[arg-type]
+        return weakref.ref(scope)
+
+    async def quiet(_: Message) -> None:
+        """Take a message."""
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(run())() is None
+    finally:
+        gc.enable()
+
+
+class Timeout(BaseException):
+    """What a worker's own clock throws into whatever runs."""
+
+
+def test_what_no_one_catches_leaves_nothing_attached(cx: Capture) -> None:
+    """Thrown while a rule asks, it flies on, and the caller's trace is not the next request's."""
+
+    class Session(dict[str, Any]):
+        def get(self, *_: Any) -> Any:
+            raise Timeout
+
+    scope = scope_of(headers={"traceparent": f"00-{1:032x}-{2:016x}-01"}, session=Session())
+
+    with pytest.raises(Timeout):
+        serve(cart, scope)
+
+    assert not get_current_span().get_span_context().is_valid
+    assert cx.spans == []
+
+
+@pytest.mark.parametrize("tells", ["customer", "failure"])
+def test_a_request_made_in_process_tells_nothing_of_the_other(cx: Capture, tells: str) -> None:
+    """A batch that asks its own application is another request, with a customer of its own."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/cart":
+            await CXMiddleware(app)(scope_of("POST", "/cart/7"), receive, quiet)
+            await cart(scope, receive, send)
+        elif tells == "customer":
+            scope["user"] = {"pk": "u1"}
+            await cart(scope, receive, send)
+        else:
+            await sorry(scope, receive, send)
+
+    async def quiet(_: Message) -> None:
+        """Take a message."""
+
+    serve(app, scope_of())
+
+    inner, outer = cx.touchpoint("cart.add"), cx.touchpoint("cart.view")
+    assert (outer.outcome, outer.customer) == ("completed", None)
+    expected = ("completed", cx.pseudonym("u1")) if tells == "customer" else ("failed", None)
+    assert (inner.outcome, inner.customer) == expected
+
+
+def test_a_second_middleware_is_of_the_same_request(cx: Capture) -> None:
+    """However the scope is copied on its way, what the inner one is told tells the outer one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["user"] = {"pk": "u1"}
+        await cart(scope, receive, send)
+
+    async def copying(scope: Any, receive: Any, send: Any) -> None:
+        await CXMiddleware(app)({**scope}, receive, send)
+
+    serve(copying, scope_of())
+
+    assert cx.touchpoint("cart.view").customer == cx.pseudonym("u1")
+    assert len(cx.spans) == 1
+
+
+def test_headers_are_read_as_propagators_want_them() -> None:
+    """Names and values are text, and a missing header is None."""
+    scope = {"headers": [(b"x-one", b"1"), (b"x-one", b"2")]}
+
+    assert asgi._GETTER.keys(scope) == ["x-one", "x-one"]
+    assert asgi._GETTER.get(scope, "X-One") == ["1, 2"]
+    assert asgi._GETTER.get(scope, "x-two") is None
 
 
 # With OpenTelemetry's instrumentation
@@ -548,6 +701,26 @@ def test_a_failure_marks_the_servers_span(cx: Capture) -> None:
     assert (served.attributes or {})["error.type"] == "404"
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_every_middleware_of_theirs_has_ours_inside(
+    cx: Capture, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    """One that was made before ours was there too, and by hand as well it is one touchpoint."""
+    monkeypatch.setattr(
+        OpenTelemetryMiddleware, "__call__", vars(OpenTelemetryMiddleware)["__call__"]
+    )
+    whole = instrumented(CXMiddleware(cart) if by_hand else cart, cx)
+    asgi.instrument(sys.modules[OpenTelemetryMiddleware.__module__])
+
+    for _ in range(2):
+        request_with(whole, scope_of(client=("127.0.0.1", 1), server=("127.0.0.1", 2)))
+
+    assert len(cx.visits("cart.view")) == 2
+    assert [s.kind for s in cx.spans if "cx.touchpoint.name" in (s.attributes or {})].count(
+        SpanKind.SERVER
+    ) == 2
+
+
 # FastAPI and Starlette
 
 
@@ -599,6 +772,77 @@ def test_fastapi_has_the_last_word_on_its_routes(cx: Capture) -> None:
         request_with(app, scope_of("POST", path))
 
     assert len(cx.visits("cart.add")) == 1
+
+
+@pytest.mark.parametrize("kind", [Starlette, fastapi.FastAPI])
+def test_put_around_an_application_of_starlette_ours_moves_inside(cx: Capture, kind: Any) -> None:
+    """There an exception has not become an answer yet; a started application is left as it is."""
+    app = kind(routes=shop().routes)
+    whole = CXMiddleware(CXMiddleware(app))
+    with pytest.raises(LookupError):
+        request_with(whole, scope_of("POST", "/cart/boom"))
+    request_with(CXMiddleware(app), scope_of())
+
+    assert [each.cls for each in app.user_middleware] == [CXMiddleware]
+    assert ending(cx, "cart.add") == ("failed", "LookupError")
+    assert ending(cx) == ("completed", None)
+
+
+@pytest.fixture
+def automatic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every application of FastAPI and Starlette has ours inside, for the time of a test."""
+    for name in ("starlette.applications", "fastapi.applications"):
+        module = sys.modules[name]
+        for found in (vars(module).get("Starlette"), vars(module).get("FastAPI")):
+            if found is not None and "build_middleware_stack" in vars(found):
+                build = vars(found)["build_middleware_stack"]
+                monkeypatch.setattr(found, "build_middleware_stack", build)
+        of_starlette.instrument(module)
+
+
+@pytest.mark.parametrize("theirs", ["none", "instrumentor", "by hand"])
+@pytest.mark.parametrize("kind", [Starlette, fastapi.FastAPI])
+def test_every_application_makes_touchpoints_by_itself(
+    cx: Capture, automatic: None, kind: Any, theirs: str
+) -> None:
+    """Where OpenTelemetry's middleware is there, ours has its place inside of that instead."""
+    app = kind(routes=shop().routes)
+    if theirs == "by hand":
+        app.add_middleware(OpenTelemetryMiddleware, tracer_provider=cx.tracer_provider)
+    elif theirs == "instrumentor":
+        app._is_instrumented_by_opentelemetry = True
+    ends = {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}
+    request_with(app, scope_of(**ends))
+
+    assert len(cx.visits("cart.view")) == (1 if theirs == "none" else 0)
+
+
+def test_an_application_with_a_stack_of_its_own_is_left_as_it_is(
+    cx: Capture, automatic: None
+) -> None:
+    """Where nobody answers for errors, there is no place inside of that."""
+
+    class Bare(Starlette):
+        def build_middleware_stack(self) -> Any:
+            return self.router
+
+    app = Bare(routes=shop().routes)
+    request_with(app, scope_of())
+
+    assert of_starlette._build(lambda: cart, app, (), {}) is cart
+    assert cx.spans == []
+
+
+@pytest.mark.parametrize("kind", [Starlette, fastapi.FastAPI])
+def test_a_mounted_application_has_its_prefix(cx: Capture, automatic: None, kind: Any) -> None:
+    """A mount is no proxy: what is below it is not what the map says of the root."""
+    outer = kind()
+    outer.mount("/admin", kind(routes=shop().routes))
+
+    request_with(outer, scope_of(path="/admin/cart"))
+    request_with(outer, scope_of(path="/shop/admin/cart", root_path="/shop"))
+
+    assert cx.spans == []
 
 
 def test_a_dependency_in_a_thread_is_inside(cx: Capture) -> None:

@@ -33,7 +33,7 @@ from django.db import connections
 from opentelemetry.context import get_current
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.instrumentation.django.middleware.otel_middleware import _DjangoMiddleware
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, get_current_span
 
 from cxtrace.exporters import read_spans
 from cxtrace.integrations import _django_request as asking
@@ -458,6 +458,62 @@ def test_rules_are_answered_out_of_what_is_there() -> None:
 
     request.user = AnonymousUser()
     assert ask.user("pk") is None
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_what_a_request_came_from_stays_the_same_object(kind: str) -> None:
+    """By it, a middleware of the protocol and ours know that they see one request."""
+    if kind == "wsgi":
+        request: Any = RequestFactory().get("/")
+        outer: Any = wsgi.WSGIRequest(request.environ)
+    else:
+        request = AsyncRequestFactory().get("/")
+        outer = asgi._Request(request.scope)
+
+    assert asking.Request(request).source is outer.source
+    assert outer.source is not None
+
+
+class Timeout(BaseException):
+    """What a worker's own clock throws into whatever runs."""
+
+
+def test_what_no_one_catches_leaves_nothing_attached(
+    cx: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thrown while a rule asks, it flies on, and the caller's trace is not the next request's."""
+
+    def ask(*_: Any) -> None:
+        raise Timeout
+
+    monkeypatch.setattr(asking.Request, "header", ask)
+    headers = {"traceparent": f"00-{1:032x}-{2:016x}-01"}
+    with service(), pytest.raises(Timeout):
+        ours.CXMiddleware(urls.hello)(RequestFactory().get("/hello", headers=headers))
+
+    assert not get_current_span().get_span_context().is_valid
+    assert cx.spans == []
+
+
+@pytest.mark.parametrize("path", ["/hello", "/boom"])
+def test_a_request_leaves_nothing_of_ours_behind(cx: Capture, path: str) -> None:
+    """What the application leaves to the garbage collector is all there is."""
+    with service():
+        client = Client(raise_request_exception=False)
+        client.get(path)
+        gc.collect()
+        gc.disable()
+        try:
+            client.get(path)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            found = {type(each).__module__ for each in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    assert [module for module in found if module.startswith("cxtrace")] == []
 
 
 # Streams

@@ -1,5 +1,6 @@
 """Flask: requests become touchpoints, and applications notice nothing."""
 
+import gc
 import re
 import signal
 import sqlite3
@@ -188,6 +189,71 @@ def test_an_application_that_was_there_before_is_instrumented_too(
     assert app.test_client().get("/cart").text == "cart.view"
     instrument_app(app)
     assert app.test_client().get("/cart").text == "cart.view"
+
+
+def test_of_several_the_first_counts_as_it_does_for_flask() -> None:
+    """Cookies and parameters of one name are read as the application reads them."""
+    app = shop()
+    headers = {"Cookie": "visitor=v1; visitor=v2"}
+    with app.test_request_context("/cart?ref=a&ref=b", headers=headers):
+        context = integration._request_context()
+        asked = integration._FlaskRequest(context)
+        assert (asked.cookie("visitor"), asked.query("ref")) == ("v1", "a")
+        assert (request.cookies["visitor"], request.args["ref"]) == ("v1", "a")
+        assert (asked.cookie("other"), asked.query("other")) == (None, None)
+        assert asked.source is request.environ["wsgi.input"]
+
+
+@pytest.mark.parametrize("route", ["/cart", "/cart/boom"])
+def test_a_request_leaves_nothing_of_ours_behind(cx: Capture, automatic: None, route: str) -> None:
+    """What the application leaves to the garbage collector is all there is."""
+    app = shop()
+
+    @app.get("/cart/<item>")
+    def fails(item: str) -> str:
+        raise LookupError(item)
+
+    client = app.test_client()
+    client.get(route)
+    gc.collect()
+    gc.disable()
+    try:
+        client.get(route)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found = {type(each).__module__ for each in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert [module for module in found if module.startswith("cxtrace")] == []
+
+
+@pytest.mark.parametrize("tells", ["customer", "failure"])
+def test_a_request_made_in_process_tells_nothing_of_the_other(
+    cx: Capture, automatic: None, tells: str
+) -> None:
+    """A view that asks its own application makes another request, with a customer of its own."""
+    app = shop()
+
+    @app.post("/cart/<item>")
+    def inner(item: str) -> str:
+        if tells == "failure":
+            raise LookupError(item)
+        session["customer_id"] = "jane"
+        return item
+
+    @app.get("/cart/<item>")
+    def batch(item: str) -> str:
+        app.test_client().post("/cart/7")
+        return item
+
+    assert app.test_client().get("/cart/all").text == "all"
+    outer, within = cx.visits("cart.view")
+    assert (outer.outcome, outer.customer) == ("completed", None)
+    expected = ("completed", cx.pseudonym("jane")) if tells == "customer" else ("failed", None)
+    assert (within.outcome, within.customer) == expected
 
 
 def test_without_a_map_nothing_happens(automatic: None) -> None:

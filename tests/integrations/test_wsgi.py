@@ -5,6 +5,7 @@ import io
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -133,6 +134,15 @@ def streamed(_: Any, start_response: Any) -> Iterator[bytes]:
     yield b"two"
 
 
+def failing(_: Any, start_response: Any) -> list[bytes]:
+    """Answer for an exception, as frameworks do."""
+    try:
+        raise LookupError
+    except LookupError:
+        start_response("500 Sorry", [], sys.exc_info())
+    return [b"sorry"]
+
+
 # What the customer lives through
 
 
@@ -241,6 +251,43 @@ def test_a_middleware_that_is_added_twice_counts_once(cx: Capture) -> None:
 
     assert b"".join(result) == b"one, two"
     assert ending(cx) == ("completed", None)
+
+
+@pytest.mark.parametrize("tells", ["customer", "failure"])
+def test_a_request_made_in_process_tells_nothing_of_the_other(cx: Capture, tells: str) -> None:
+    """A batch that asks its own application is another request, with a customer of its own."""
+
+    def inner(given: dict[str, Any], start_response: Any) -> list[bytes]:
+        if tells == "failure":
+            return failing(given, start_response)
+        given["REMOTE_USER"] = "jane"
+        return sized(given, start_response)
+
+    def batch(given: Any, start_response: Any) -> list[bytes]:
+        CXMiddleware(inner)(environ("POST", "/cart/7"), Answer().start_response)
+        return sized(given, start_response)
+
+    call(batch)
+
+    outer, within = cx.visits("cart.view")
+    assert (outer.outcome, outer.customer) == ("completed", None)
+    expected = ("completed", cx.pseudonym("jane")) if tells == "customer" else ("failed", None)
+    assert (within.outcome, within.customer) == expected
+
+
+def test_a_second_middleware_is_of_the_same_request(cx: Capture) -> None:
+    """However the environ is copied on its way, what the inner one is told tells the outer one."""
+
+    def inner(given: dict[str, Any], start_response: Any) -> list[bytes]:
+        given["REMOTE_USER"] = "jane"
+        return sized(given, start_response)
+
+    given = environ()
+    assert WSGIRequest({**given}).source is given["wsgi.input"]
+    call(lambda given, start: CXMiddleware(inner)({**given}, start))
+
+    assert cx.touchpoint("cart.view").customer == cx.pseudonym("jane")
+    assert len(cx.spans) == 1
 
 
 # When it ends
@@ -571,6 +618,47 @@ def test_a_failure_of_ours_is_not_the_hosts(monkeypatch: pytest.MonkeyPatch) -> 
         assert result == [b"cart"]
         assert cx.spans == []
         assert cx.counts == {"errors.wsgi": 1}
+
+
+@pytest.mark.parametrize("app", [sized, streamed, failing], ids=lambda app: app.__name__)
+def test_a_request_leaves_no_cycle_behind(cx: Capture, app: App) -> None:
+    """What a request holds is gone with it, and does not wait for the garbage collector."""
+
+    class Held(dict[str, Any]):
+        """An environ that can be watched."""
+
+    gc.collect()
+    gc.disable()
+    try:
+        given = Held(environ())
+        gone = weakref.ref(given)
+        list(CXMiddleware(app)(given, lambda *_: None))
+        del given
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+class Timeout(BaseException):
+    """What a worker's own clock throws into whatever runs."""
+
+
+def test_what_no_one_catches_leaves_nothing_attached(cx: Capture) -> None:
+    """Thrown while a rule asks, it flies on, and the caller's trace is not the next request's."""
+
+    class Session(dict[str, Any]):
+        def accessed(self) -> bool:
+            raise Timeout
+
+    with pytest.raises(Timeout):
+        call(
+            sized,
+            HTTP_TRACEPARENT=f"00-{1:032x}-{2:016x}-01",
+            **{"beaker.session": Session()},
+        )
+
+    assert not get_current_span().get_span_context().is_valid
+    assert cx.spans == []
 
 
 # Validators

@@ -82,9 +82,9 @@ class CXMiddleware:
             await self.app(scope, receive, send)
             return
         before = get_current()
-        visit = _visit(known, scope)
-        watch = None
+        visit = watch = None
         try:
+            visit = _visit(known, scope)
             if visit is not None:
                 watch = _Watch(visit, receive, send, kind == "websocket")
                 receive, send = watch.receive, watch.send

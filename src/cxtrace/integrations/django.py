@@ -105,6 +105,9 @@ class _Watch:
                 vars(request).setdefault(_MARK, self)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("django", error)
+        except BaseException:
+            self._restore()
+            raise
 
     def __reduce__(self) -> Any:
         return type(None), ()  # a copy of the request is watched by nobody

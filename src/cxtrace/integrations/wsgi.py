@@ -53,8 +53,8 @@ class CXMiddleware:
         if known is None:
             return self.app(environ, start_response)
         before = get_current()
-        visit = _visit(known, environ)
         try:
+            visit = _visit(known, environ)
             if visit is None:
                 return self.app(environ, start_response)
             watch = _Watch(visit, environ, start_response)
