@@ -205,7 +205,9 @@ def test_a_journey_goes_on_in_the_worker(visitor: str, jaeger: Jaeger) -> None:
         ("adder", "sum.make", "completed"),
     ]
     assert incomplete(traces, {*FIVE_TAGS, PSEUDONYM}) == []
-    assert {span.get(PSEUDONYM) for trace in traces for span in trace} == {pseudonym(visitor)}
+    assert {span.get(PSEUDONYM) for trace in traces for span in trace} == {
+        pseudonym(f"anonymous:{visitor}")
+    }
     assert {door.get(TOUCHPOINT) for trace in traces[1:] for door in doors([trace])} == {
         "sum.fetch"
     }

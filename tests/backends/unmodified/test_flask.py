@@ -152,7 +152,7 @@ def test_a_browser_is_known_by_a_pseudonym(journeys: Journeys) -> None:
     """The cookie becomes the same pseudonym on every span, of a customer who is anonymous."""
     for household, traces in journeys:
         assert {span.get(PSEUDONYM) for trace in traces for span in trace} == {
-            pseudonym(household.visitor)
+            pseudonym(f"anonymous:{household.visitor}")
         }
         assert {door.get("cx.customer.kind") for door in doors(traces)} == {"anonymous"}
 
