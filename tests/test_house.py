@@ -38,8 +38,8 @@ LAYERS = (
     """,
     # pluggable steps
     """
-    sampling _span _tracing _metering processors _redirects propagation _console _counting _otlp
-    _otlp_json _otlp_file exporters logs _transparent binding _auto
+    sampling _span _tracing _metering processors _redirects propagation _console _counting
+    _answers _otlp_watch _otlp _otlp_json _otlp_file exporters _records logs _transparent binding _auto
     """,
     # assembly
     """
@@ -69,7 +69,7 @@ LAYERS = (
 
 MAY_IMPORT_THE_SDK = {
     *("_span", "_tracing", "processors", "sampling", "exporters", "_console", "_otlp_file"),
-    *("_config", "_settings", "_counting", "_otlp", "_pipelines"),
+    *("_config", "_settings", "_counting", "_otlp", "_pipelines", "_records"),
     *("_forkable", "_wiring", "_metering"),
     *("testing._fixed", "testing._providers", "testing._capture", "testing._swap"),
 }

@@ -13,7 +13,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from cxtrace import _guard
+from cxtrace import _answers, _guard, _otlp_watch
 from cxtrace.exceptions import ConfigurationError
 
 _PROTOCOLS: Final[Mapping[str, str]] = {"grpc": "grpc", "http/protobuf": "http"}
@@ -21,9 +21,10 @@ _PROTOCOLS: Final[Mapping[str, str]] = {"grpc": "grpc", "http/protobuf": "http"}
 
 @frozen
 class _Kind:
-    """What differs between traces, metrics and logs: variables, path and class."""
+    """What differs between traces, metrics and logs: variables, words, path and class."""
 
     word: str
+    items: str
     path: str
     module: str
     name: str
@@ -33,6 +34,12 @@ class _Kind:
         names = (f"OTEL_EXPORTER_OTLP_{self.word}_{what}", f"OTEL_EXPORTER_OTLP_{what}")
         found = ((name, os.environ.get(name, "").strip()) for name in names)
         return next(((name, value) for name, value in found if value), ("", ""))
+
+    @property
+    def has_own_session(self) -> bool:
+        """Whether a package that knows the credentials makes the connections."""
+        name = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}CREDENTIAL_PROVIDER"
+        return any(os.environ.get(name.format(word)) for word in ("", f"{self.word}_"))
 
     def endpoint(self, argument: str | None) -> tuple[str, str, bool]:
         """Where the endpoint comes from, the endpoint, and whether it is a base."""
@@ -55,9 +62,11 @@ class _Kind:
 
 
 _ANY_PATH: Final = re.compile(r"/v1/(traces|metrics|logs)$")
-_TRACES: Final = _Kind("TRACES", "/v1/traces", "trace_exporter", "OTLPSpanExporter")
-_METRICS: Final = _Kind("METRICS", "/v1/metrics", "metric_exporter", "OTLPMetricExporter")
-_LOGS: Final = _Kind("LOGS", "/v1/logs", "_log_exporter", "OTLPLogExporter")
+_TRACES: Final = _Kind("TRACES", "spans", "/v1/traces", "trace_exporter", "OTLPSpanExporter")
+_METRICS: Final = _Kind(
+    "METRICS", "metrics", "/v1/metrics", "metric_exporter", "OTLPMetricExporter"
+)
+_LOGS: Final = _Kind("LOGS", "log records", "/v1/logs", "_log_exporter", "OTLPLogExporter")
 
 
 def otlp_exporter(
@@ -132,9 +141,16 @@ def _stock(kind: _Kind, protocol: str | None, endpoint: str | None, timeout: flo
     if chosen not in _PROTOCOLS:
         raise ConfigurationError(unknown("OTLP protocol", chosen, _PROTOCOLS))
     find = _grpc_endpoint if chosen == "grpc" else _http_endpoint
-    found = {"endpoint": find(kind, endpoint), "timeout": kind.timeout(timeout)}
+    seconds = kind.timeout(timeout)
+    notes = _answers.Notes(seconds, kind.items)
+    found = {"endpoint": find(kind, endpoint), "timeout": seconds}
+    if chosen != "grpc" and not kind.has_own_session:
+        found["session"] = _otlp_watch.watched_session(notes)
     package = f"opentelemetry.exporter.otlp.proto.{_PROTOCOLS[chosen]}"
-    return getattr(import_module(f"{package}.{kind.module}"), kind.name)(**found)
+    exporter = getattr(import_module(f"{package}.{kind.module}"), kind.name)(**found)
+    _otlp_watch.watch_stub(exporter, notes)
+    _answers.keep(exporter, notes)
+    return exporter
 
 
 def _grpc_endpoint(kind: _Kind, argument: str | None) -> str:
