@@ -28,7 +28,7 @@ LAYERS = (
     """,
     # what is true now
     """
-    context _scope _leave _runtime _friction _journeys _lived _promises _expectations _instruments
+    context _scope _leave _runtime _observers _friction _journeys _lived _promises _expectations _instruments
     _events
     """,
     # what users write
@@ -39,11 +39,13 @@ LAYERS = (
     # pluggable steps
     """
     sampling _span _tracing _metering processors _redirects propagation _console _counting
-    _answers _otlp_watch _otlp _otlp_json _otlp_file exporters _records logs _transparent binding _auto
+    _answers _otlp_watch _otlp _otlp_json _otlp_file exporters _records logs _transparent binding
+    _auto
     """,
     # assembly
     """
-    _settings _deadline _forkable _pipelines _wiring _config _zero_code diagnostics testing
+    _settings _deadline _forkable _pipelines _wiring _config _wiring_parts _process_facts _wiring_facts
+    _zero_code diagnostics testing
     testing._records testing._fixed testing._providers testing._reading testing._personal
     testing._capture testing._swap
     """,
@@ -62,7 +64,11 @@ LAYERS = (
     platform.scaffold.targets platform.scaffold.draft platform.scaffold.writing cli cli._drawing
     cli.check cli.map cli.demo cli.run cli.scaffold cli._demo cli._demo.facts cli._demo.asking
     cli._demo.shop cli._demo.services cli._demo.walking cli._demo.reading cli._demo.checks
-    cli._demo.summary cli._demo.report
+    cli._demo.summary cli._demo.report platform.doctor platform.doctor.subject
+    platform.doctor.asking platform.doctor.queries platform.doctor.endpoints
+    platform.doctor.folder platform.doctor.keys platform.doctor.order platform.doctor.providers
+    platform.doctor.settings platform.doctor.checks platform.doctor.probe platform.doctor.patient
+    platform.doctor._first platform.doctor.visit cli.doctor
     """,
 )
 """Who may import whom: only what stands in the same line or above. A new module gets its place."""

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from cxtrace import ConfigurationError, JourneyMap, TouchpointHandle, _guard, signals
 from cxtrace.integrations import webhooks
+from cxtrace.integrations._webhooks import serving
 from cxtrace.integrations.webhooks import (
     Delivery,
     HmacSignature,
@@ -780,6 +781,7 @@ def test_a_forked_child_is_not_locked_out() -> None:
     program = """
 import os, signal, sys, threading
 from cxtrace.integrations import webhooks
+from cxtrace.integrations._webhooks import serving
 seen = webhooks.RecentDeliveries()
 seen.add("a")
 holding = threading.Event()
@@ -997,6 +999,191 @@ def test_asgi_takes_nothing_else(cx: Capture) -> None:
     assert asgi(receiver(), {"type": "lifespan"}) == []
     assert asgi(receiver(), {**scope, "method": "GET"})[0]["status"] == 405
     assert cx.touchpoints == []
+
+
+# In threads of ours
+
+
+def posted() -> tuple[dict[str, Any], dict[str, Any]]:
+    """A genuine delivery, as an ASGI server hands it in."""
+    body = body_of("complaint")
+    headers = [(b"x-signature", signature(body)["X-Signature"].encode())]
+    scope = {"type": "http", "method": "POST", "headers": headers}
+    return scope, {"type": "http.request", "body": body}
+
+
+class Stuck:
+    """A store that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+        self.asked = threading.Semaphore(0)
+
+    def add(self, delivery_id: str) -> bool:
+        """Wait."""
+        self.asked.release()
+        self.may_go_on.wait(60)
+        return True
+
+
+@pytest.fixture
+def stuck() -> Iterator[Stuck]:
+    """A store that is let go in the end, and with it all threads that wait for it."""
+    store = Stuck()
+    yield store
+    let_go(store)
+
+    assert serving._at_work == set()
+
+
+async def together(desk: Receiver, number: int) -> list[int]:
+    """The answers to several deliveries at once, in the order in which they come."""
+    answers: list[int] = []
+
+    async def one() -> None:
+        scope, message = posted()
+
+        async def receive() -> Any:
+            return message
+
+        async def send(sent: Any) -> None:
+            if "status" in sent:
+                answers.append(sent["status"])
+
+        await desk.asgi(scope, receive, send)
+
+    await asyncio.gather(*(one() for _ in range(number)))
+    return answers
+
+
+def let_go(stuck: Stuck) -> None:
+    """Let the store answer, and wait until all threads have gone on from there."""
+    stuck.may_go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "cxtrace_webhook":
+            thread.join(60)
+
+
+def test_the_event_loop_goes_on_while_a_store_waits(
+    cx: Capture, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not return in time is answered 503; what it says then is said once all the same."""
+    monkeypatch.setattr(serving, "PATIENCE", 0.1)
+    desk = receiver(seen=stuck)
+
+    async def main() -> tuple[list[int], int]:
+        answers = await together(desk, 1)
+        said = len(cx.signals("complaint"))
+        await asyncio.to_thread(let_go, stuck)
+        await asyncio.sleep(0)
+        return answers, said
+
+    assert asyncio.run(main()) == ([503], 0)
+    assert cx.counts == {"webhooks.unfinished": 1}
+    assert len(cx.signals("complaint")) == 1
+
+
+def test_who_comes_too_early_is_asked_to_come_again() -> None:
+    """A refusal that is not the sender's fault says when to come again."""
+    again = [Receipt("refused", 503, why).headers for why in ("unremembered", "unfinished")]
+
+    assert [headers["Retry-After"] for headers in again] == ["30", "30"]
+
+
+def test_stores_that_wait_take_few_threads(
+    cx: Capture, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many deliveries at once only some wait; the others are sent away at once."""
+    monkeypatch.setattr(serving, "MOST_AT_WORK", 3)
+    desk = receiver(seen=stuck)
+
+    async def main() -> tuple[list[int], int]:
+        first = asyncio.create_task(together(desk, 3))
+        while len(serving._at_work) < 3:
+            await asyncio.sleep(0)
+        sent_away = await together(desk, 5)
+        at_work = len(serving._at_work)
+        stuck.may_go_on.set()
+        return sent_away + await first, at_work
+
+    assert asyncio.run(main()) == ([503] * 5 + [200] * 3, 3)
+    assert cx.counts == {"webhooks.unfinished": 5}
+
+
+def test_a_function_that_ends_its_thread(cx: Capture) -> None:
+    """SystemExit in a translator is counted, and the sender comes again."""
+
+    def translate(_: Any) -> Any:
+        raise SystemExit
+
+    start, _ = asgi(receiver(translate=translate), *posted())
+
+    assert start["status"] == 503
+    assert cx.counts == {"errors.webhooks": 1, "webhooks.unfinished": 1}
+
+
+def test_a_thread_that_cannot_begin(cx: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process can have no more threads, the sender comes again."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    start, _ = asgi(receiver(), *posted())
+
+    assert start["status"] == 503
+    assert cx.counts == {"errors.webhooks": 1, "webhooks.unfinished": 1}
+    assert serving._at_work == set()
+
+
+def test_a_thread_that_outlives_its_event_loop(cx: Capture, stuck: Stuck) -> None:
+    """What is still at work when the server has gone tells nobody, and does not fail."""
+    scope, message = posted()
+
+    async def main() -> None:
+        async def receive() -> Any:
+            return message
+
+        async def send(_: Any) -> None:
+            raise AssertionError("there is nobody to answer")
+
+        task = asyncio.ensure_future(receiver(seen=stuck).asgi(scope, receive, send))
+        await asyncio.to_thread(stuck.asked.acquire)
+        task.cancel()
+
+    asyncio.run(main())
+    let_go(stuck)
+
+    assert len(cx.signals("complaint")) == 1
+    assert cx.counts == {}
+
+
+def test_signals_of_a_thread_are_in_the_trace_of_the_server(cx: Capture) -> None:
+    """The span of the server, which is current in the event loop, is above the touchpoint."""
+    tracer = cx.tracer_provider.get_tracer("server")
+    with tracer.start_as_current_span("POST") as server:
+        asgi(receiver(), *posted())
+
+    (span,) = (each for each in cx.spans if each.name == "support.ticket")
+    assert span.parent == server.get_span_context()
+
+
+def test_another_kind_of_event_loop(cx: Capture) -> None:
+    """Where no asyncio runs, as under trio, the functions run in the event loop."""
+    scope, message = posted()
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return message
+
+    async def send(each: Any) -> None:
+        sent.append(each)
+
+    driven = receiver(seen=RecentDeliveries()).asgi(scope, receive, send)
+    with pytest.raises(StopIteration):
+        driven.send(None)
+
+    assert sent[0]["status"] == 200
 
 
 UVICORN = """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxtrace import _clock, _guard
 from cxtrace import attributes as names
-from cxtrace._closed_sets import checked, code, iso_code, number, refuse_for
+from cxtrace._closed_sets import checked, code, iso_code, number, refuse_for, text
 from cxtrace._signal import AT_STAGE, T, listens, signal
 from cxtrace.attributes import ForecastType, NudgeResult, NudgeTechnique, ValueType
 from cxtrace.context import present
@@ -140,11 +140,11 @@ class CompanySignals:
             value: In the unit of the promise. For a promise that cxtrace measures, this value
                 counts instead.
         """
-        known = self.measures.expected.promises
-        if not isinstance(promise, str) or promise not in known:
+        named = text(promise)
+        if named is None or named not in self.measures.expected.promises:
             refuse_for("promise", "deliver() takes the id of a promise of the journey map")
             return self
-        self.facts().delivered[promise] = number("promise.delivered", value, -1e15, 1e15)
+        self.facts().delivered[named] = number("promise.delivered", value, -1e15, 1e15)
         return self
 
     @signal

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cxtrace import _clock
 from cxtrace import attributes as names
-from cxtrace._closed_sets import checked, is_number, number, refuse_for
+from cxtrace._closed_sets import checked, finite, number, refuse_for
 from cxtrace._signal import AT_STAGE, BY_OWNER_AT_STAGE, T, signal
 from cxtrace.attributes import (
     ComplaintState,
@@ -215,9 +215,9 @@ def _scale(kind: str, given: tuple[float, float] | None) -> tuple[float, float]:
     usual = _SCALES.get(kind, (0, 5))
     if given is None:
         return usual
-    if isinstance(given, (tuple, list)) and len(given) == 2:
-        low, high = given
-        if is_number(low) and is_number(high) and -_FARTHEST <= low < high <= _FARTHEST:
+    if type(given) in (tuple, list) and len(given) == 2:
+        low, high = map(finite, given)
+        if low is not None and high is not None and -_FARTHEST <= low < high <= _FARTHEST:
             return float(low), float(high)
     refuse_for("feedback.scale", "give the lowest and the highest score, such as (1, 5)")
     return usual

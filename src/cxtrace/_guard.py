@@ -5,11 +5,17 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, Final
 
 _logger = logging.getLogger("cxtrace")
 _lock = threading.RLock()  # a finaliser or a signal handler may count while we do
 _counts: dict[str, int] = {}
 _said: set[str] = set()
+
+_MODULE: Final[Any] = vars(type)["__module__"]
+_QUALNAME: Final[Any] = vars(type)["__qualname__"]
+_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
+"""How Python itself reads them, whatever the class of an error makes of these names."""
 
 MAX_WARNINGS = 1_000
 """Distinct warnings remembered; past it nothing new is logged, only counted."""
@@ -45,7 +51,7 @@ def swallow(where: str, error: BaseException) -> None:
     The text of an exception can hold what a customer typed; its class and place cannot.
     """
     count(f"errors.{where}")
-    traceback = error.__traceback__
+    traceback = _TRACEBACK.__get__(error)
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     place = (
@@ -56,10 +62,20 @@ def swallow(where: str, error: BaseException) -> None:
     warn_once(
         f"swallowed:{where}:{place}",
         "cxtrace swallowed a %s in %s (%s); the service was not affected",
-        type(error).__qualname__,
+        _QUALNAME.__get__(type(error)),
         where,
         place,
     )
+
+
+def class_name(kind: type) -> str:
+    """Module and name of a class; what is built in has no module."""
+    name: str = _QUALNAME.__get__(kind)
+    try:
+        module = _MODULE.__get__(kind)
+    except AttributeError:  # somebody has deleted it
+        module = None
+    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
 
 
 def reset() -> None:

@@ -9,7 +9,7 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, Status, St
 
 from cxtrace import _clock, _guard, _runtime
 from cxtrace import attributes as names
-from cxtrace._closed_sets import is_one_of, refuse
+from cxtrace._closed_sets import member, refuse
 from cxtrace._company_signals import CompanySignals
 from cxtrace._customer_signals import CustomerSignals
 from cxtrace._lived import Lived
@@ -289,10 +289,11 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         """
         if self.ended:
             return self
-        if is_one_of(outcome, _OUTCOMES):
-            self._outcome = outcome
-        else:
+        found = member(outcome, _OUTCOMES)
+        if found is None:
             refuse("outcome", _OUTCOMES)
+        else:
+            self._outcome = found
         return self
 
     def fail(self, reason: str) -> "TouchpointHandle":

@@ -4,7 +4,7 @@ import re
 from typing import Any, Final, get_args
 
 from cxtrace import _guard, _runtime
-from cxtrace._closed_sets import is_one_of, refuse
+from cxtrace._closed_sets import integer, member, refuse, text
 from cxtrace.attributes import Consent, CustomerKind
 from cxtrace.context import Identity
 from cxtrace.typing import CustomerId
@@ -25,8 +25,8 @@ def identity_of(
     state = _consent(consent, outer)
     linkable = _runtime.is_linkable(state)
     pseudonym = key_id = None
-    if linkable and customer_id is not None and _usable(customer_id):
-        pseudonym, key_id = _pseudonym(customer_id)
+    if linkable and customer_id is not None:
+        pseudonym, key_id = _pseudonym(_usable(customer_id))
     return Identity(
         consent=state,
         kind=_one_of(kind, _KINDS, "kind"),
@@ -39,9 +39,9 @@ def identity_of(
 
 def is_same(customer_id: CustomerId | None, known: Identity) -> bool:
     """Whether this is the id of the customer who is known here."""
-    if customer_id is None or not known.tags or not _usable(customer_id):
+    if customer_id is None or not known.tags:
         return False
-    return _pseudonym(customer_id)[0] == known.pseudonym
+    return _pseudonym(_usable(customer_id))[0] == known.pseudonym
 
 
 def _consent(given: Consent | None, outer: Identity) -> Consent:
@@ -51,43 +51,50 @@ def _consent(given: Consent | None, outer: Identity) -> Consent:
     return _one_of(given, _CONSENTS, "consent") or "denied"
 
 
-def _pseudonym(customer_id: CustomerId) -> tuple[str | None, str | None]:
+def _pseudonym(customer_id: CustomerId | None) -> tuple[str | None, str | None]:
+    if customer_id is None:
+        return None, None
     # A pseudonymiser of the user's may fail: then this customer is nobody, not the one before.
     try:
         pseudonymiser = _runtime.pseudonymiser()
-        return pseudonymiser.pseudonym(customer_id), pseudonymiser.key_id
+        return text(pseudonymiser.pseudonym(customer_id)), text(pseudonymiser.key_id)
     except Exception as error:  # noqa: BLE001
         _guard.swallow("pseudonymiser", error)
         return None, None
 
 
 def _one_of(value: Any, allowed: frozenset[str], what: str) -> Any:
-    if value is None or is_one_of(value, allowed):
-        return value
-    refuse(what, allowed)
-    return None
+    if value is None:
+        return None
+    found = member(value, allowed)
+    if found is None:
+        refuse(what, allowed)
+    return found
 
 
-def _usable(customer_id: object) -> bool:
-    if (
-        isinstance(customer_id, (str, int))
-        and not isinstance(customer_id, bool)
-        and customer_id != ""
-    ):
-        return True
+def plain_id(given: object) -> CustomerId | None:
+    """An identifier as plain text or as a plain number; None for what is neither, or empty."""
+    return text(given) or integer(given)
+
+
+def _usable(customer_id: object) -> CustomerId | None:
+    found = plain_id(customer_id)
+    if found is not None:
+        return found
     _guard.count("refused.customer_id")
     _guard.warn_once(
         "refused.customer_id",
         "cxtrace: a customer's id must be text or a whole number; this customer has no pseudonym",
     )
-    return False
+    return None
 
 
 def _checked_segment(segment: object) -> str | None:
     if segment is None:
         return None
-    if isinstance(segment, str) and _SEGMENT.fullmatch(segment):
-        return segment
+    found = text(segment)
+    if found is not None and _SEGMENT.fullmatch(found):
+        return found
     _guard.count("refused.segment")
     _guard.warn_once(
         "refused.segment",

@@ -8,7 +8,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
 from cxtrace import _clock, _guard, _runtime
-from cxtrace._closed_sets import checked
+from cxtrace._closed_sets import checked, text
 from cxtrace._handles import current_touchpoint
 from cxtrace._identity import identity_of, is_same
 from cxtrace._noun import Noun
@@ -54,9 +54,10 @@ class JourneyHandle(Block):
         Args:
             outcome: ``achieved``, ``abandoned``, ``failed`` or ``superseded``.
         """
-        if checked("journey.outcome", outcome, JourneyOutcome) and self._journey.state is not None:
+        how = checked("journey.outcome", outcome, JourneyOutcome)
+        if how is not None and self._journey.state is not None:
             try:
-                _end(self._journey, outcome)
+                _end(self._journey, how)
             except Exception as error:  # noqa: BLE001
                 _guard.swallow("journey.outcome", error)
         return self
@@ -316,8 +317,9 @@ def _checked_id(given: object) -> str:
     # Heavy to import for those who never give an id.
     from cxtrace.privacy import journey_id
 
-    if isinstance(given, str) and given:
-        return journey_id(given, _runtime.key)
+    found = text(given)
+    if found:
+        return journey_id(found, _runtime.key)
     _guard.count("refused.journey_id")
     return new_id()
 

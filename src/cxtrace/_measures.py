@@ -4,14 +4,12 @@ What the map and the registry say about a touchpoint is resolved when it is firs
 measures what is known only when the visit is over.
 """
 
-import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from cxtrace import _clock, _events, _guard, _milestones, _runtime
+from cxtrace import _clock, _events, _guard, _milestones, _observers, _runtime
 from cxtrace import attributes as names
 from cxtrace._closed_sets import number
 from cxtrace._expectations import expectations_of
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 _HURTS: Final = ("high", "blocking")
 GATED: Final = ("emotion", "value", "feedback", "forecast")
 """Kinds of signals that a refused consent forbids."""
-
-_within_hook = threading.local()
 
 
 class Friction(NamedTuple):
@@ -185,7 +181,16 @@ class Measures:
             self.meters.cell(names.METRIC_TOUCHPOINT_FRICTIONS, labels)(1, visit.context)
         if self._on_friction is not None:
             place = (self.place.touchpoint, self.place.stage, self.place.owner)
-            _call(self._on_friction, Friction(*place, kind, severity, source, detector))
+            _observers.tell(
+                self._on_friction,
+                Friction(*place, kind, severity, source, detector),
+                self._whereabouts(visit, interaction),
+            )
+
+    def _whereabouts(self, visit: Visit, interaction: str | None) -> _observers.Whereabouts:
+        return _observers.Whereabouts(
+            self.place, visit.journey, interaction, visit.identity, visit.span.get_span_context()
+        )
 
     def may_say(self, visit: Visit, kind: str) -> bool:
         """Whether signals of a kind are on, and consent allows them at the visit and here."""
@@ -258,20 +263,6 @@ class Measures:
         if segment is not None and self.meters is not None:
             found[names.CUSTOMER_SEGMENT] = self.meters.free(names.CUSTOMER_SEGMENT, segment)
         return found
-
-
-def _call(hook: Callable[[Friction], object], friction: Friction) -> None:
-    # A hook that hinders somebody itself would be told of that for ever.
-    if getattr(_within_hook, "is_so", False):
-        _guard.count("on_friction.within_itself")
-        return
-    _within_hook.is_so = True
-    try:
-        hook(friction)
-    except Exception as error:  # noqa: BLE001
-        _guard.swallow("on_friction", error)
-    finally:
-        _within_hook.is_so = False
 
 
 def _is_linkable_here() -> bool:

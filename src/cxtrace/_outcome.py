@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from cxtrace._closed_sets import is_of_somebody, refuse_for
+from cxtrace import _guard
+from cxtrace._closed_sets import is_of_somebody, refuse_for, text
 
 _REASON: Final = r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}|[1-5][0-9]{2}"
 
@@ -28,15 +29,14 @@ def outcome_of(error: BaseException) -> str:
 
 def type_of(error: BaseException) -> str:
     """The class of an error, as ``error.type`` has it."""
-    kind = type(error)
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    return _guard.class_name(type(error))
 
 
 def checked_reason(reason: object) -> str:
     """A short code that may be sent, else ``unspecified``, counted and warned about."""
-    if isinstance(reason, str) and re.fullmatch(_REASON, reason) and not is_of_somebody(reason):
-        return reason
+    found = text(reason)
+    if found is not None and re.fullmatch(_REASON, found) and not is_of_somebody(found):
+        return found
     refuse_for(
         "reason",
         "fail() takes a short code such as 'card_declined', of letters, digits and _ . : - and at "

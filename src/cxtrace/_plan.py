@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
-from cxtrace._closed_sets import is_one_of, refuse
+from cxtrace._closed_sets import member, refuse, text
 from cxtrace.attributes import Channel
 from cxtrace.context import Place, present
 
@@ -49,13 +49,16 @@ class Plan:
         self.endings = endings
 
 
+def wanted_of(name: object, stage: object, owner: object, channel: object) -> Wanted:
+    """What the code says, as text and None alone. What is no text will be refused as a name."""
+    if type(name) is str and stage is owner is channel is None:
+        return name, None, None, None
+    return _said(name) or "", _said(stage), _said(owner), _said(channel)
+
+
 def plan_of(runtime: _runtime.Runtime, wanted: Wanted) -> Plan:
     """The plan, made once for each description and kept."""
-    try:
-        plan: Plan | None = runtime.plans.get(wanted)
-    except TypeError:  # a list where text should be; it will be refused as a name
-        name, stage, owner, channel = (_text(word) for word in wanted)
-        return plan_of(runtime, (name or "", stage, owner, channel))
+    plan: Plan | None = runtime.plans.get(wanted)
     if plan is None:
         plan = _make(runtime, *wanted)
         if len(runtime.plans) < _MAX_PLANS:
@@ -67,8 +70,9 @@ def plan_of(runtime: _runtime.Runtime, wanted: Wanted) -> Plan:
 
 def checked_name(name: object, what: str) -> str:
     """``name`` if it can stand in a span, else ``invalid_name``, counted and warned about once."""
-    if isinstance(name, str) and _NAME.fullmatch(name):
-        return name
+    found = text(name)
+    if found is not None and _NAME.fullmatch(found):
+        return found
     _guard.count(f"refused.{what}_name")
     _guard.warn_once(
         f"refused.{what}_name",
@@ -95,7 +99,7 @@ def _make(
     name = checked_name(name, "touchpoint")
     stage = None if stage is None else checked_name(stage, "stage")
     owner = None if owner is None else checked_name(owner, "owner")
-    if channel is not None and not is_one_of(channel, _CHANNELS):
+    if channel is not None and member(channel, _CHANNELS) is None:
         refuse("channel", _CHANNELS)
         channel = None
     own: dict[str, Any] = {}
@@ -123,8 +127,8 @@ def _make(
     return Plan(runtime, place, {**place.tags, **own}, endings)
 
 
-def _text(word: object) -> str | None:
-    return word if word is None or isinstance(word, str) else ""
+def _said(word: object) -> str | None:
+    return None if word is None else text(word) or ""
 
 
 def _only(channels: tuple[str, ...]) -> str | None:

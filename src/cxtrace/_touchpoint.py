@@ -16,7 +16,7 @@ from cxtrace._handles import (
     TouchpointHandle,
 )
 from cxtrace._noun import Noun
-from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function
+from cxtrace._plan import Plan, Wanted, checked_name, plan_of, refuse_function, wanted_of
 from cxtrace._scope import RequestScope
 from cxtrace._wrap import block_of
 from cxtrace.attributes import Channel
@@ -66,7 +66,7 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
     ) -> None:
         super().__init__()
         refuse_function(name, "touchpoint")
-        self._wanted: Wanted = (name, stage, owner, channel)
+        self._wanted: Wanted = wanted_of(name, stage, owner, channel)
         self._attach = attach
         self._plan: Plan | None = None
 

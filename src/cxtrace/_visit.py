@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, get_current_span
 
 from cxtrace import _guard, _journey, _routes, _runtime
 from cxtrace._handles import TouchpointHandle
+from cxtrace._identity import plain_id
 from cxtrace._leave import without_ours
 from cxtrace._model import OutcomeRule, Teller
 from cxtrace._scope import RequestScope
@@ -341,11 +342,7 @@ class Visit:
 
 
 def _usable(told: object) -> CustomerId | None:
-    if isinstance(told, UUID):
-        return str(told)
-    if isinstance(told, bool) or told == "":
-        return None
-    return told if isinstance(told, (str, int)) else None
+    return str(told) if issubclass(type(told), UUID) else plain_id(told)
 
 
 def open_visit(cx: CXContext | None, kind: str) -> Visit | None:

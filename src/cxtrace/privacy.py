@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cxtrace import _guard
 from cxtrace import attributes as names
+from cxtrace._closed_sets import text
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.typing import CustomerId
 
@@ -125,14 +126,16 @@ def allowed(values: Mapping[str, Any], context_keys: Collection[str]) -> dict[st
         values: Attributes as a developer gave them.
         context_keys: The ``<key>`` of every ``cx.context.<key>`` that the map allows.
     """
-    kept = {}
-    for key, value in values.items():
-        if _may_be_set(key, value, context_keys):
-            kept[key] = value
+    kept: dict[str, Any] = {}
+    for given, value in values.items():
+        key = text(given)
+        fit = None if key is None else _fit(key, value, context_keys)
+        if key is not None and fit is not None:
+            kept[key] = fit
         else:
             _guard.count("refused.attribute")
             _guard.warn_once(
-                f"refused.attribute:{_PLAIN_KEY.fullmatch(str(key)) and key}",
+                f"refused.attribute:{key and _PLAIN_KEY.fullmatch(key) and key}",
                 "cxtrace: set() does not send one of the given attributes. It takes "
                 "cx.context.<key> with text of at most 64 characters, for keys in the map's "
                 "`context` list; cx.quality.<dimension> from 0 to 1; "
@@ -141,25 +144,20 @@ def allowed(values: Mapping[str, Any], context_keys: Collection[str]) -> dict[st
     return kept
 
 
-def _may_be_set(key: object, value: object, context_keys: Collection[str]) -> bool:
-    if not isinstance(key, str):
-        return False
+def _fit(key: str, value: object, context_keys: Collection[str]) -> Any:
+    """The value, of no subclass, if it may be sent under this key, else None."""
     if key == names.TOUCHPOINT_FIRST_CONTACT:
-        return isinstance(value, bool)
+        return value if type(value) is bool else None
+    said = text(value)
     if key == names.SESSION_ID:
-        return isinstance(value, str) and _PLAIN_ID.fullmatch(value) is not None
+        return said if said is not None and _PLAIN_ID.fullmatch(said) else None
     prefix, _, last = key.rpartition(".")
     if prefix == names.QUALITY:
-        if not last or not _PLAIN_KEY.fullmatch(key):
-            return False
-        return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
-    return (
-        prefix == names.CONTEXT
-        and last in context_keys
-        and isinstance(value, str)
-        and _PLAIN_TEXT.fullmatch(value) is not None
-        and value.isprintable()
-    )
+        is_share = last and _PLAIN_KEY.fullmatch(key) and type(value) in (int, float)
+        return value if is_share and 0 <= value <= 1 else None  # type: ignore[operator]
+    if prefix != names.CONTEXT or last not in context_keys or said is None:
+        return None
+    return said if _PLAIN_TEXT.fullmatch(said) and said.isprintable() else None
 
 
 def _bytes_of(text: str) -> bytes:

@@ -699,6 +699,15 @@ def test_an_exception_of_which_a_middleware_makes_an_answer_is_none(cx: Capture)
     assert ended(cx) == ["boom completed"]
 
 
+def test_an_answer_without_a_status(cx: Capture) -> None:
+    """What is no answer goes on as it is: Django will say what it thinks of it."""
+    view: Any = ours.CXMiddleware(lambda _: "no answer")
+
+    assert view(RequestFactory().get("/hello")) == "no answer"
+    assert cx.counts == {"errors.django.answer": 1}
+    cx.counts.clear()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
 def test_our_own_faults_stay_ours(cx: Capture, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request or an answer that we stumble over goes on as without us, and is counted."""

@@ -455,6 +455,22 @@ def test_callbacks_without_headers_or_map(cx: Capture) -> None:
         assert made.callback(*DELIVERY, SimpleNamespace(headers=None), b"") == "nowhere"
 
 
+def test_properties_that_refuse_to_tell() -> None:
+    """A message whose headers cannot be read is a visit of nobody."""
+
+    class Properties:
+        @property
+        def headers(self) -> Any:
+            raise ValueError
+
+    made = channel()
+    made.basic_consume("orders", lambda *what: where())
+    with capture(journey_map=JourneyMap.loads(MAP)) as cx:
+        assert made.callback(*DELIVERY, Properties(), b"") == "order.pack"
+
+    assert cx.counts == {"errors.consuming": 1}
+
+
 def test_what_is_no_callback_goes_to_pika(cx: Capture) -> None:
     """Wrong calls are refused by pika itself, in its own words."""
     made = channel()

@@ -115,9 +115,9 @@ class _Watch:
     def answered(self, response: Any) -> None:
         """The application has answered; the body of a streamed answer is still to come."""
         visit = self.visit
-        if response.status_code < _SERVER_ERROR:
-            self.error = None  # a middleware has made something else of it
         try:
+            if response.status_code < _SERVER_ERROR:
+                self.error = None  # a middleware has made something else of it
             if visit is not None:
                 visit.answer(response.status_code, response.get, self.error)
                 if response.streaming and visit.context is not None:

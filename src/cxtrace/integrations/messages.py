@@ -21,6 +21,7 @@ from opentelemetry.trace import (
 
 from cxtrace import _guard
 from cxtrace import attributes as names
+from cxtrace._closed_sets import text
 from cxtrace._handles import NO_TOUCHPOINT, TouchpointHandle
 from cxtrace._leave import without_ours
 from cxtrace._visit import Visit, open_visit
@@ -55,7 +56,7 @@ class consuming:  # noqa: N801  used as a verb, like ``suppress``
     __slots__ = ("_before", "_handle", "_headers", "_topic", "_visit")
 
     def __init__(self, topic: str, headers: Headers = None) -> None:
-        self._topic = topic
+        self._topic = text(topic) or ""
         self._headers = headers
         self._visit: Visit | None = None
         self._handle: TouchpointHandle | None = None
@@ -127,8 +128,8 @@ def carrying(headers: H) -> H:
         headers: A list of pairs, whose values are bytes as Kafka has them, or a dict, whose values
             are text.
     """
-    copy: Any = headers.copy()
     try:
+        copy: Any = headers.copy()
         _outgoing.inject(copy, _SETTER, goes_to_us=True)
     except Exception as error:  # noqa: BLE001
         _guard.swallow("carrying", error)
@@ -156,9 +157,9 @@ def _pairs(headers: Headers) -> Iterator[tuple[str, str]]:
         return
     pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     for key, value in pairs:
-        text = _text(value)
-        if text is not None:
-            yield key, text
+        found = _text(value)
+        if found is not None:
+            yield key, found
 
 
 def _text(value: object) -> str | None:
@@ -241,5 +242,9 @@ def _consumer(callback: Any, queue: Any) -> Any:
 
 def _headers_of(args: Any) -> Headers:
     """Of the four things that pika gives a callback, the third is the message's properties."""
-    headers: Headers = getattr(args[2] if len(args) > 2 else None, "headers", None)
+    try:
+        headers: Headers = getattr(args[2] if len(args) > 2 else None, "headers", None)
+    except Exception as error:  # noqa: BLE001
+        _guard.swallow("consuming", error)
+        return None
     return headers

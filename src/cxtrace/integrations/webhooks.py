@@ -138,8 +138,8 @@ class Receiver:
         max_bytes: Length of the longest body that is taken.
 
     Attributes:
-        asgi: The receiver as an ASGI application, to be mounted or served. It does not leave the
-            event loop: where ``seen`` waits for another machine, use ``receive`` in a thread.
+        asgi: The receiver as an ASGI application, to be mounted or served. It calls your functions
+            in a thread, and answers 503 where they have not returned after 10 seconds.
         wsgi: The receiver as a WSGI application.
 
     Raises:

@@ -100,9 +100,13 @@ def _is_for_the_server_alone(result: object, environ: Environ) -> bool:
     if hasattr(type(result), "__len__"):
         return True
     files = environ.get("wsgi.file_wrapper")
-    if isinstance(files, type):
-        return isinstance(result, files)
-    return files is not None and hasattr(result, "read")
+    try:
+        if isinstance(files, type):
+            return isinstance(result, files)
+        return files is not None and hasattr(result, "read")
+    except Exception as error:  # noqa: BLE001  an object of the host's may refuse to tell
+        _guard.swallow("wsgi.body", error)
+        return False
 
 
 class _Watch:
@@ -130,9 +134,10 @@ class _Watch:
             _guard.swallow("wsgi.start_response", error)
         return self._pass_on(status, headers, *more, **named)
 
-    def count(self, chunk: bytes) -> None:
-        """Count what has gone out."""
-        self._sent += len(chunk)
+    def count(self, chunk: object) -> None:
+        """Count what has gone out. What is not bytes is the server's to refuse."""
+        if issubclass(type(chunk), bytes):
+            self._sent += bytes.__len__(chunk)  # type: ignore[arg-type]
 
     def end(self, error: BaseException | None = None) -> None:
         """End the touchpoint: the answer has gone out, or the application has failed."""
@@ -144,8 +149,11 @@ class _Watch:
 
     def break_off(self) -> None:
         """End the touchpoint of an answer of which the server wants no more."""
-        if not self._is_whole():
-            self._visit.abandon()
+        try:
+            if not self._is_whole():
+                self._visit.abandon()
+        except Exception as error:  # noqa: BLE001  the headers are the application's
+            _guard.swallow("wsgi.headers", error)
         self.end()
 
     def leave(self) -> None:

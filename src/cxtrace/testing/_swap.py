@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
-from cxtrace import _clock, _config, _guard, _journey, _journeys, _runtime
+from cxtrace import _clock, _config, _guard, _journey, _journeys, _observers, _runtime
 from cxtrace import attributes as names
 from cxtrace._config import runtime_of
 from cxtrace._settings import Settings, settle
@@ -64,7 +64,7 @@ def capture(
         event_signal: With ``span``, signals on spans that are not sampled are lost.
         signals_off: Kinds of signals that are not sent.
         metrics_opt_in: Metrics and labels beside those that are always there.
-        on_friction: Called with each friction.
+        on_friction: Called with each friction, at once and in the thread that has found it.
         real_time: Let the clock go, instead of standing still until ``cx.clock.advance()``.
 
     Raises:
@@ -98,6 +98,7 @@ def _private(settings: Settings, clock: Clock) -> tuple[Capture, list[tuple[Any,
         (_journeys, "memory", _journeys.JourneyMemory()),
         (_guard, "_counts", counts),
         (_guard, "_said", set()),
+        (_observers, "tell", _observers.tell_at_once),
         (_config, "wiring", wiring),
         (_runtime, "current", runtime),
     ]

@@ -7,7 +7,7 @@ from attrs import frozen
 from cxtrace import _guard
 
 Reason: TypeAlias = Literal[
-    "method", "too_large", "signature", "unreadable", "untranslated", "unremembered"
+    "method", "too_large", "signature", "unreadable", "untranslated", "unremembered", "unfinished"
 ]
 """Why a delivery was refused."""
 
@@ -18,7 +18,9 @@ _REFUSALS: Final[dict[Reason, tuple[int, str]]] = {
     "unreadable": (400, "it cannot be read; by default it must be JSON in UTF-8"),
     "untranslated": (422, "translate() or delivery_id() raised, or what it gave were no visits"),
     "unremembered": (503, "the store of deliveries failed, or said neither yes nor no"),
+    "unfinished": (503, "your functions did not return in time, or too many deliveries wait"),
 }
+_COME_BACK: Final = ("unremembered", "unfinished")
 _RETRY_AFTER: Final = "30"  # Zendesk takes no notice of a minute and more
 
 
@@ -42,7 +44,7 @@ class Receipt:
     def headers(self) -> dict[str, str]:
         """The headers to answer with, for a body that is empty."""
         found = {"Content-Type": "text/plain", "Content-Length": "0"}
-        if self.reason == "unremembered":
+        if self.reason in _COME_BACK:
             found["Retry-After"] = _RETRY_AFTER
         elif self.reason == "method":
             found["Allow"] = "POST"

@@ -1,17 +1,31 @@
 """A receiver as an application of ASGI or WSGI: bodies are read no further than they may go."""
 
+import asyncio
 import re
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
+from cxtrace import _guard
 from cxtrace.integrations._webhooks.receipts import Receipt, refused
 
 Message: TypeAlias = MutableMapping[str, Any]
 
+MOST_AT_WORK: Final = 16
+"""Deliveries that threads of ours work on at one time; while there are more, senders come again."""
+
+PATIENCE: Final = 10.0
+"""Seconds that a sender waits for such a thread: longer than most of them do."""
+
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
+
+_at_work: set[object] = set()
 
 
 @frozen
@@ -22,7 +36,11 @@ class _Application:
 
 
 class ASGI(_Application):
-    """An ASGI application; an object, since servers take a method for one of ASGI 2."""
+    """An ASGI application; an object, since servers take a method for one of ASGI 2.
+
+    The functions of the receiver are the user's, and may wait for a database or for ever. They run
+    in a thread, where other requests do not wait with them.
+    """
 
     async def __call__(
         self,
@@ -40,12 +58,51 @@ class ASGI(_Application):
             given = {
                 name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]
             }
-            receipt = self.take(body, given)
+            receipt = await self._taken(partial(self.take, body, given))
         else:
             receipt = refused("method", self.touchpoint)
         headers = [(name.lower().encode(), text.encode()) for name, text in receipt.headers.items()]
         await send({"type": "http.response.start", "status": receipt.status, "headers": headers})
         await send({"type": "http.response.body"})
+
+    async def _taken(self, take: Callable[[], Receipt]) -> Receipt:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another kind of event loop, into which no thread of ours can call
+            return take()
+        if len(_at_work) >= MOST_AT_WORK:
+            return refused("unfinished", self.touchpoint)
+        done: asyncio.Future[Receipt] = loop.create_future()
+        work = (partial(copy_context().run, take), loop, done)
+        _at_work.add(done)
+        try:
+            threading.Thread(
+                target=self._work, args=work, name="cxtrace_webhook", daemon=True
+            ).start()
+        except RuntimeError as error:  # the process has too many
+            _guard.swallow("webhooks", error)
+            _at_work.discard(done)
+            return refused("unfinished", self.touchpoint)
+        try:
+            return await asyncio.wait_for(done, PATIENCE)
+        except asyncio.TimeoutError:
+            return refused("unfinished", self.touchpoint)
+
+    def _work(
+        self,
+        take: Callable[[], Receipt],
+        loop: asyncio.AbstractEventLoop,
+        done: "asyncio.Future[Receipt]",
+    ) -> None:
+        try:
+            receipt = take()
+        except BaseException as error:  # noqa: BLE001  also SystemExit: there is nobody to exit
+            _guard.swallow("webhooks", error)
+            receipt = refused("unfinished", self.touchpoint)
+        finally:
+            _at_work.discard(done)
+        with suppress(RuntimeError):  # the event loop has been closed since
+            loop.call_soon_threadsafe(_answer, done, receipt)
 
     async def _body(self, receive: Callable[[], Awaitable[Message]]) -> bytes | None:
         """The body, or so much of it that it is too long; None where the sender has gone."""
@@ -57,6 +114,14 @@ class ASGI(_Application):
             body += message.get("body", b"")
             has_more = message.get("more_body", False)
         return bytes(body)
+
+
+def _answer(done: "asyncio.Future[Receipt]", receipt: Receipt) -> None:
+    if not done.done():
+        done.set_result(receipt)
+
+
+_guard.in_child(_at_work.clear)
 
 
 class WSGI(_Application):
