@@ -17,6 +17,7 @@ from cxtrace._version import version
 COMMANDS: Final = {
     "check": ("cxtrace.cli.check", "find what is wrong in a journey map, and where code differs"),
     "demo": ("cxtrace.cli.demo", "watch a small shop serve its customers, in three services"),
+    "doctor": ("cxtrace.cli.doctor", "find what is wrong in the wiring, and follow a probe"),
     "map": ("cxtrace.cli.map", "draw a journey map"),
     "scaffold": ("cxtrace.cli.scaffold", "write a first journey map for an existing application"),
     "run": ("cxtrace.cli.run", "run a service with the touchpoints of its map, untouched"),

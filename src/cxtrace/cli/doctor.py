@@ -1,0 +1,196 @@
+"""Examine the wiring: what is at work, what is wrong, and whether a probe arrives.
+
+Without --app, a process of its own is configured as a service would be that is started here, by
+environment, pyproject.toml and journey map. With it, the application is imported, which has to call
+configure() itself. Then a probe touchpoint is sent, and with --query it is read back. No secret is
+printed. Exits with 1 if there is an error.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any, Final
+
+from attrs import evolve
+
+from cxtrace._tree import printable
+from cxtrace.cli import _drawing
+from cxtrace.cli.map import NARROWEST, WIDEST, glyphs
+from cxtrace.platform.doctor.subject import Finding
+from cxtrace.platform.doctor.visit import Diagnosis, Question, visit
+
+EXAMPLE: Final = """\
+  cxtrace doctor                                          what a service started here would be
+  cxtrace doctor --app shop.main:app                      an application
+  cxtrace doctor --query http://localhost:16686           the probe is read back from Jaeger
+  cxtrace doctor --no-probe --json                        nothing is sent, and JSON"""
+
+_LONGEST: Final = 600.0
+_COLOURS: Final = {"error": "31", "warning": "33", "note": "36", "good": "32", "bold": "1"}
+_HANG: Final = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command understands."""
+    parser.add_argument(
+        "--app",
+        metavar="MODULE:ATTR",
+        help="import this, as shop.main:app, shop.main:create_app() or shop.main, and examine it",
+    )
+    parser.add_argument(
+        "--query",
+        metavar="URL",
+        help="read the probe back from the Jaeger, Tempo or VictoriaTraces at this address",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=_seconds,
+        default=10.0,
+        help="seconds for the probe to be delivered and found; by default 10",
+    )
+    parser.add_argument(
+        "--no-probe",
+        dest="probe",
+        action="store_false",
+        help="send nothing, and ask nobody over the network",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 for a warning too")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _LONGEST or math.isnan(seconds):
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LONGEST:.0f}")
+    return seconds
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Examine, print what is found, and give the exit code."""
+    wrong = _wrong_use(arguments)
+    if wrong:
+        print(f"cxtrace doctor: {wrong}", file=sys.stderr)
+        return 2
+    found = visit(Question(arguments.app, arguments.query, arguments.timeout, arguments.probe))
+    if arguments.json:
+        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(found, _paper())))
+    failing = ("error", "warning") if arguments.strict else ("error",)
+    return int(any(found.count(level) for level in failing))
+
+
+def _wrong_use(arguments: argparse.Namespace) -> str:
+    """What cannot be meant; the address is not repeated, for it may hold a password."""
+    if arguments.query is not None:
+        if not arguments.probe:
+            return "--query reads a probe back, and --no-probe sends none; leave one of them"
+        if not arguments.query.startswith(("http://", "https://")):
+            return "--query must be an address that begins with http:// or https://"
+    if arguments.app is not None and not arguments.app.partition(":")[0].strip():
+        return "--app must name a module, as shop.main or shop.main:app"
+    return ""
+
+
+def _paper() -> _drawing.Paper:
+    width = shutil.get_terminal_size((100, 24)).columns
+    plain = _drawing.paper(max(NARROWEST, min(WIDEST, width)), glyphs(sys.stdout.encoding))
+    shows = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    shows = shows and os.environ.get("TERM") != "dumb"
+    return evolve(plain, colours=_COLOURS) if shows else plain
+
+
+def _lines(found: Diagnosis, on: _drawing.Paper) -> Iterator[str]:
+    worst = next((each.level for each in found.findings if each.level != "note"), "good")
+    yield on.paint(on.paint(found.verdict, worst), "bold")
+    for finding in found.findings:
+        yield ""
+        yield from _told(finding, on)
+    if found.wiring is not None:
+        yield from ("", on.paint("At work", "bold"), *_wiring(found.wiring, on))
+    if found.probe is not None:
+        yield from ("", on.paint("Probe", "bold"), *_probe(found.probe))
+
+
+def _told(finding: Finding, on: _drawing.Paper) -> Iterator[str]:
+    yield f"{on.paint(finding.level, finding.level)} [{finding.id}]"
+    for line in finding.found.splitlines():
+        yield from _wrapped(line, " " * _HANG, on)
+    yield from _wrapped(finding.advice, f"{on.glyphs.arrow:>{_HANG - 1}} ", on)
+
+
+def _wrapped(text: str, first: str, on: _drawing.Paper) -> list[str]:
+    return textwrap.wrap(
+        printable(text),
+        on.width,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _wiring(wiring: dict[str, Any], on: _drawing.Paper) -> Iterator[str]:
+    """One line for each part, and below a provider one for each processor, in order."""
+    for signal in ("traces", "metrics", "logs"):
+        provider = wiring[signal]
+        yield _row(signal, _ORIGINS[provider["origin"]].format(_short(provider["name"])))
+        for each in provider["processors"]:
+            yield _row("", f"  {_part(each)}{_sends(each['exporter'], on)}")
+    sampler, process = wiring["sampler"], wiring["process"]
+    yield _row("propagators", ", ".join(_short(each["name"]) for each in wiring["propagators"]))
+    yield _row("sampler", "not known" if sampler is None else _part(sampler))
+    yield _row("journey map", wiring["journey_map"] or "none")
+    key = wiring["key"]
+    yield _row("key", key["state"] + (f" {key['key_id']}" if key["state"] == "given" else ""))
+    yield _row("service", wiring["service_name"] or "not known")
+    yield _row("versions", ", ".join(" ".join(pair) for pair in process["versions"].items()))
+
+
+_ORIGINS: Final = {
+    "built": "{}, built by cxtrace",
+    "joined": "{} of others, joined",
+    "apart": "{} of others, which takes no processors",
+    "others": "{} of others",
+    "none": "nobody takes them",
+}
+
+
+def _row(name: str, text: str) -> str:
+    return f"{'':{_HANG}}{name:13}{printable(text)}".rstrip()
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _part(part: dict[str, Any]) -> str:
+    return f"{_short(part['name'])} ({part['owner']})"
+
+
+def _sends(exporter: dict[str, Any] | None, on: _drawing.Paper) -> str:
+    if exporter is None:
+        return ""
+    words = [_part(exporter), exporter["protocol"], exporter["endpoint"]]
+    return f" {on.glyphs.arrow} {' '.join(word for word in words if word)}"
+
+
+def _probe(probe: dict[str, Any]) -> Iterator[str]:
+    yield _row("trace", probe["trace_id"])
+    yield _row("journey", probe["journey_id"])
+    state = "delivered" if probe["is_delivered"] else "not all delivered"
+    yield _row("sent", f"{state}, after {probe['sent_seconds']:.2f} s")
+    if probe["backend"] is None:
+        yield _row("read back", "not asked for; --query URL does it")
+        return
+    if probe["read_seconds"] is None:
+        yield _row("read back", f"not found in {probe['backend']}")
+        return
+    yield _row("read back", f"from {probe['backend']}, after {probe['read_seconds']:.2f} s")
+    yield _row("tags", f"{len(probe['arrived'])} of 6 arrived: {', '.join(probe['arrived'])}")

@@ -1,0 +1,193 @@
+"""The probe: one touchpoint that is sent as any other, and what came back of it."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import asdict, evolve, field, frozen
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    TraceFlags,
+    format_trace_id,
+    set_span_in_context,
+)
+
+from cxtrace import _config
+from cxtrace import attributes as names
+from cxtrace._journey import customer, journey
+from cxtrace._touchpoint import touchpoint
+from cxtrace.platform.doctor.queries import Backend, read_back
+from cxtrace.platform.doctor.subject import Finding, Findings
+
+TOUCHPOINT: Final = "cxtrace.doctor.probe"
+JOURNEY: Final = "cxtrace_doctor"
+TAGS: Final = (
+    names.JOURNEY_NAME,
+    names.JOURNEY_ID,
+    names.STAGE_NAME,
+    names.TOUCHPOINT_NAME,
+    names.OWNER_FUNCTION,
+    names.CUSTOMER_PSEUDONYM,
+)
+"""The six that every span under a touchpoint has."""
+
+
+@frozen
+class Probe:
+    """What became of the probe.
+
+    Attributes:
+        trace_id: By which it can be looked for.
+        journey_id: Of its journey.
+        is_sampled: Whether the sampler kept it.
+        is_delivered: Whether all exporters that are ours say, in time, that they delivered it and
+            the metrics and log records beside it.
+        sent_seconds: How long that took.
+        sent: The attributes that it was sent with.
+        backend: Where it was read back, as ``Jaeger``; None where nobody was asked.
+        read_seconds: From the end of the probe until it was found there; None if it was not.
+        arrived: Which of the six tags arrived as they were sent.
+        lost: Attributes that did not arrive.
+        changed: Attributes that arrived with another value.
+    """
+
+    trace_id: str
+    journey_id: str
+    is_sampled: bool
+    is_delivered: bool
+    sent_seconds: float
+    sent: Mapping[str, Any] = field(factory=dict)
+    backend: str | None = None
+    read_seconds: float | None = None
+    arrived: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The probe as plain data, for JSON."""
+        return asdict(self)
+
+
+def send(timeout: float, *, is_taken: bool) -> tuple[Probe, float]:
+    """Send a probe, and flush it.
+
+    Args:
+        timeout: Seconds.
+        is_taken: Whether there is an exporter, without which nothing can be delivered.
+
+    Returns:
+        It, and the moment of ``time.monotonic()`` at which it ended.
+    """
+    journey_id = f"probe-{secrets.token_hex(8)}"
+    span = _walk(journey_id)
+    if not span.get_span_context().trace_flags.sampled:
+        span = _walk(journey_id, under=_sampled_parent())
+    identity = span.get_span_context()
+    ended = time.monotonic()
+    is_delivered = _config.flush(timeout)
+    return Probe(
+        trace_id=format_trace_id(identity.trace_id),
+        journey_id=journey_id,
+        is_sampled=identity.trace_flags.sampled,
+        is_delivered=is_delivered and is_taken and identity.trace_flags.sampled,
+        sent_seconds=time.monotonic() - ended,
+        sent=dict(getattr(span, "attributes", None) or {}),
+    ), ended
+
+
+def _walk(journey_id: str, under: Any = None) -> Span:
+    token = attach(get_current() if under is None else under)
+    try:
+        with (
+            journey(JOURNEY, id=journey_id),
+            customer(f"cxtrace-doctor-{journey_id}", kind="walkthrough", consent="not_required"),
+            touchpoint(TOUCHPOINT, stage="doctor", owner="cxtrace") as handle,
+        ):
+            handle.span.set_attribute(names.SYNTHETIC_TYPE, "test")
+        return handle.span
+    finally:
+        detach(token)
+
+
+def _sampled_parent() -> Any:
+    """A caller that keeps its trace, which a sampler follows that asks for the parent's word."""
+    parent = SpanContext(
+        secrets.randbits(128) | 1, secrets.randbits(64) | 1, True, TraceFlags(TraceFlags.SAMPLED)
+    )
+    return set_span_in_context(NonRecordingSpan(parent), get_current())
+
+
+def look_for(probe: Probe, ended: float, backend: Backend, timeout: float) -> Probe:
+    """Read the probe back, as soon as it is there.
+
+    Args:
+        probe: What was sent.
+        ended: The moment at which it ended.
+        backend: Where to look.
+        timeout: Seconds.
+    """
+    found = read_back(backend, probe.trace_id, TOUCHPOINT, timeout)
+    if found is None:
+        return evolve(probe, backend=backend.name)
+    seconds = time.monotonic() - ended
+    same = [key for key, value in probe.sent.items() if _is_same(value, found.get(key))]
+    lost = [key for key in probe.sent if key not in found]
+    return evolve(
+        probe,
+        backend=backend.name,
+        read_seconds=seconds,
+        arrived=tuple(key for key in TAGS if key in same),
+        lost=tuple(lost),
+        changed=tuple(key for key in probe.sent if key not in same and key not in lost),
+    )
+
+
+def _is_same(sent: Any, found: Any) -> bool:
+    if isinstance(sent, (list, tuple)):
+        return True  # each backend writes lists in its own way
+    return found is not None and str(found).lower() == str(sent).lower()
+
+
+def findings(probe: Probe) -> Findings:
+    """What the probe tells."""
+    if not probe.is_sampled:
+        yield Finding(
+            "probe-dropped",
+            "error",
+            "The sampler dropped the probe, even under a caller that keeps its trace.",
+            "Mend OTEL_TRACES_SAMPLER, or the sampler of the provider that was joined.",
+        )
+        return
+    if not probe.is_delivered and probe.read_seconds is None:
+        yield Finding(
+            "probe-not-sent",
+            "error",
+            f"The probe, or a metric or log record beside it, was not delivered in "
+            f"{probe.sent_seconds:.1f} s.",
+            "The Collector's log says why; cxtrace.report() counts what is lost.",
+        )
+    if probe.backend is None:
+        return
+    if probe.read_seconds is None:
+        yield Finding(
+            "probe-not-found",
+            "error",
+            f"{probe.backend} has no trace {probe.trace_id}.",
+            "Does the Collector pass traces on to it? Some show them late: try --timeout 60.",
+        )
+        return
+    for word, keys in (("lost", probe.lost), ("changed", probe.changed)):
+        if keys:
+            level = "error" if set(keys) & set(TAGS) else "warning"
+            yield Finding(
+                f"tags-{word}",
+                level,  # type: ignore[arg-type]
+                f"On the way to {probe.backend} these attributes of the probe were {word}: "
+                f"{', '.join(keys)}.",
+                "Look for a processor of the Collector that deletes, redacts or transforms "
+                "attributes, and let cx.* and enduser.pseudo.id pass.",
+            )
