@@ -1,0 +1,1 @@
+from tests.backends.conftest import collector_binary as collector_binary
