@@ -19,7 +19,7 @@ DIST = ROOT / "dist"
 MEASUREMENTS = ROOT / ".nox" / "coverage-data"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 EXTRAS = "demo,structlog"
-ELSEWHERE = ["backends", "integrations", "test_docs.py", "test_typing.py"]
+ELSEWHERE = ["backends", "faults", "integrations", "test_docs.py", "test_typing.py"]
 """Tests that have a session of their own."""
 ONCE = [
     *("test_benchmarks.py", "test_demo.py", "test_examples.py", "test_pytest_plugin.py"),
@@ -74,10 +74,10 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
-def wheel_and(session: nox.Session, *requirements: str) -> None:
+def wheel_and(session: nox.Session, *requirements: str, extras: str = EXTRAS) -> None:
     """Install our wheel and all the rest in one go, so that OpenTelemetry's packages agree."""
     (built,) = DIST.glob("*.whl")
-    session.install(f"cxtrace[{EXTRAS}] @ {built.as_uri()}", *requirements)
+    session.install(f"cxtrace[{extras}] @ {built.as_uri()}", *requirements)
 
 
 def plain_suite(session: nox.Session, *command: str, but: list[str] = ELSEWHERE) -> None:
@@ -144,7 +144,8 @@ def frameworks(session: nox.Session) -> None:
     """Run the tests with the lowest version of every framework."""
     pins = [each.replace(">=", "==") for each in group("frameworks")]
     pins = [each for each in pins if not each.startswith("opentelemetry-")]
-    wheel_and(session, *group("test"), *group("frameworks"), *pins)
+    # Not with the demo, which needs a newer Flask.
+    wheel_and(session, *group("test"), *group("frameworks"), *pins, extras="structlog")
     arguments = session.posargs or ["tests/integrations"]
     session.run("python", "-m", "pytest", *arguments, env=clean())
 
@@ -192,6 +193,15 @@ def backends(session: nox.Session) -> None:
     wheel_and(session, *group("test"))
     arguments = session.posargs or ["tests/backends"]
     session.run("python", "-m", "pytest", *arguments, env=clean())
+
+
+@nox.session(default=False, python=MEASURED, requires=["wheel"])
+def faults(session: nox.Session) -> None:
+    """Drive a service under load through faults, with a real Collector: needs Go."""
+    no_go = [] if os.environ.get("CI") == "true" else [2]
+    session.run("tools/backends/build", "collector", external=True, success_codes=[0, *no_go])
+    wheel_and(session, *group("test"), "gunicorn>=22")
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/faults"]), env=clean())
 
 
 @nox.session(default=False, requires=["wheel"])

@@ -412,6 +412,24 @@ def test_what_looks_wrong_is_told_with_its_place(
     assert f"warning: maps/m.toml:{message}" in out
 
 
+@pytest.mark.parametrize(
+    ("request_table", "rule"),
+    [
+        ('[request]\njourney = [{ cookie = "visitor" }]\n', ""),
+        ("", ', journey = [{ cookie = "visitor" }]'),
+    ],
+)
+def test_requests_whose_journey_is_told_are_right(
+    run: Run, change: Callable[[str, str], None], request_table: str, rule: str
+) -> None:
+    """One rule is enough, for all requests or for those of a touchpoint."""
+    matched = f'owner = "sales"\nmatch = {{ route = "POST /cart"{rule} }}'
+    rest = MAP[MAP.index("[[stage]]") :]
+    change(rest, request_table + rest.replace('owner = "sales"', matched))
+
+    assert run("check", "--strict", "--ignore", "series", "maps")[1][0].startswith("nothing found")
+
+
 def test_routes_may_go_back_in_stages() -> None:
     """A customer who comes back to an earlier stage is no reason for a warning."""
     assert lint(JourneyMap.load(ROOT / "examples/journeys.toml")) == []

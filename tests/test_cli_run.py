@@ -219,26 +219,75 @@ def test_opentelemetry_begins_once(run: Run, folder: Path) -> None:
     assert [span.name for span in read_spans(folder / "spans.jsonl")] == ["pay"]
 
 
+@pytest.fixture
+def chosen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A function that says which exporters a service finds: cxtrace's, traces, metrics, logs."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(os, "execv", lambda *_: sys.exit(0))
+    monkeypatch.setattr(os, "environ", environment(PYTHONPATH=""))
+    names = ["CXTRACE_EXPORTER", *(f"OTEL_{s}_EXPORTER" for s in ("TRACES", "METRICS", "LOGS"))]
+
+    def chosen(project: str, environ: dict[str, str], *, distro: bool = True) -> str:
+        (folder / "pyproject.toml").write_text(project, encoding="utf-8")
+        monkeypatch.setattr(run_command, "entry_points", lambda group: ["distro"] * distro)
+        os.environ.update(environ)
+        assert main(["run", "--", sys.executable]) == 0
+        return " ".join(os.environ.get(name, "-") for name in names)
+
+    return chosen
+
+
+CONSOLE = '[tool.cxtrace]\nexporter = "console"\n'
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:1"}
+
+
 @pytest.mark.parametrize(
     ("settings", "shown"),
     [
-        ({"CXTRACE_EXPORTER": "none"}, "none none none"),
-        ({"CXTRACE_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "otlp"}, "none none otlp"),
-        ({"CXTRACE_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x:1"}, "- - -"),
-        ({}, "- - -"),
+        ({"CXTRACE_EXPORTER": "none"}, "none none none none"),
+        ({"CXTRACE_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "otlp"}, "none none none otlp"),
+        ({"CXTRACE_EXPORTER": "none", **ENDPOINT}, "none - - -"),
+        ({"CXTRACE_EXPORTER": "console, otlp"}, "console, otlp none - -"),
+        ({"CXTRACE_EXPORTER": "otlp_proto_http", **ENDPOINT}, "otlp_proto_http none - -"),
+        (ENDPOINT, "- - - -"),
+        ({}, "- - - -"),
     ],
 )
-def test_nothing_is_sent_to_a_collector_that_nobody_has_named(
-    run: Run, settings: dict[str, str], shown: str
+def test_opentelemetrys_distribution_sends_nothing_unasked(
+    chosen: Callable[..., str], settings: dict[str, str], shown: str
 ) -> None:
-    """Where an exporter of ours is chosen, OpenTelemetry's distribution adds none by itself."""
-    code = (
-        "import os; "
-        "print(*(os.environ.get(f'OTEL_{s}_EXPORTER', '-') for s in ('TRACES', 'METRICS', 'LOGS')))"
-    )
-    done = run("--", sys.executable, "-c", code, host=BARE, **settings)
+    """Where an exporter of ours is chosen, nothing goes to a collector that nobody has named.
 
-    assert done.stdout == f"{shown}\n"
+    Nor does it go to the one that is named a second time.
+    """
+    assert chosen("", settings) == shown
+
+
+@pytest.mark.parametrize(
+    ("project", "settings", "shown"),
+    [
+        (CONSOLE, {}, "console none none none"),
+        (CONSOLE, ENDPOINT, "console - - -"),
+        (CONSOLE, {"CXTRACE_EXPORTER": "file:x", **ENDPOINT}, "file:x - - -"),
+        (CONSOLE, {"OTEL_TRACES_EXPORTER": "zipkin"}, "- zipkin - -"),
+        ("[tool.cxtrace]\nexporter = 7\n", {}, "- - - -"),
+        ("[tool.", {}, "- - - -"),
+    ],
+)
+def test_opentelemetrys_distribution_does_not_overrule_the_project(
+    chosen: Callable[..., str], project: str, settings: dict[str, str], shown: str
+) -> None:
+    """What ``pyproject.toml`` names stands in the environment, unless something stands there."""
+    assert chosen(project, settings) == shown
+
+
+@pytest.mark.parametrize("project", ["", CONSOLE])
+@pytest.mark.parametrize(("given", "shown"), [({}, "-"), ({"CXTRACE_EXPORTER": "none"}, "none")])
+def test_without_a_distribution_no_exporter_is_set(
+    chosen: Callable[..., str], project: str, given: dict[str, str], shown: str
+) -> None:
+    """There is nobody to keep from sending, and cxtrace finds by itself what is chosen."""
+    assert chosen(project, given, distro=False) == f"{shown} - - -"
 
 
 def test_a_wrong_map_does_not_stop_the_service(run: Run, folder: Path) -> None:

@@ -1,484 +1,34 @@
-"""``cxtrace scaffold`` reads real applications and writes maps that ``cxtrace check`` passes."""
+"""``cxtrace scaffold`` reads OpenAPI files and writes maps, and says what it cannot read."""
 
-import importlib.util
 import json
 import os
-import subprocess
 import sys
-import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from cxtrace.cli import main
 from cxtrace.journey_map import JourneyMap
-
-LEFT_TO_PEOPLE = [
-    f"--ignore={rule}" for rule in ("one-function-journey", "journey-not-told", "outside-journeys")
-]
-"""Warnings about what only a person who knows the customers can put into the map."""
-
-COMMAND = "import sys; from cxtrace.cli import main; sys.exit(main())"
-
-
-class Result(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-Write = Callable[..., Path]
+from tests.scaffolds import Result, Run, Scaffold, Write, running, scaffolding, writing
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """A function that writes a file of an application."""
-
-    def write(name: str, text: str) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text), encoding="utf-8")
-        return path
-
-    return write
+    return writing(tmp_path)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A function that runs ``cxtrace`` in the folder of the application, in its own process."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CXTRACE_", "DJANGO_"))}
-
-    def run(*arguments: str, **environ: str) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-c", COMMAND, *arguments],
-            cwd=tmp_path,
-            env={**kept, **environ, "PYTHONIOENCODING": "utf-8"},
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Result(done.returncode, done.stdout, done.stderr)
-
-    return run
+    return running(tmp_path)
 
 
 @pytest.fixture
-def scaffold(run: Run, tmp_path: Path) -> Callable[..., dict[str, str]]:
+def scaffold(tmp_path: Path) -> Scaffold:
     """A function that scaffolds a map, checks it, and gives its targets with their names."""
-
-    def scaffold(*arguments: str, **environ: str) -> dict[str, str]:
-        done = run("scaffold", *arguments, "-o", "journeys.toml", "--force", **environ)
-        assert (done.code, done.out) == (0, ""), done.err
-        checked = run("check", "--strict", *LEFT_TO_PEOPLE, "journeys.toml")
-        assert checked.code == 0, checked.out
-        journey_map = JourneyMap.load(tmp_path / "journeys.toml")
-        return {
-            str(match.route or match.task): touchpoint.name
-            for touchpoint in journey_map.touchpoints.values()
-            for match in touchpoint.match
-        }
-
-    return scaffold
-
-
-def needs(*modules: str) -> None:
-    """Skip where a framework is not installed."""
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
-
-
-FASTAPI = """
-    from enum import Enum
-
-    from fastapi import APIRouter, FastAPI, WebSocket
-    from starlette.applications import Starlette
-    from starlette.endpoints import HTTPEndpoint
-    from starlette.responses import PlainTextResponse
-    from starlette.routing import Host, Mount, Route, Router
-    from starlette.staticfiles import StaticFiles
-
-    print("an application may print")
-
-    class Tag(Enum):
-        BASKET = "basket"
-
-    app = FastAPI()
-
-    @app.get("/")
-    def root(): ...
-
-    @app.get("/health")
-    def health(): ...
-
-    router = APIRouter(prefix="/api/v1")
-
-    @router.post("/lines/{pk}", tags=[Tag.BASKET])
-    def add_line(pk: int): ...
-
-    @router.get("/files/{name:path}", operation_id="downloadFile")
-    def files(name): ...
-
-    inner = APIRouter()
-
-    @inner.websocket("/chat/{room}")
-    async def chat(socket: WebSocket, room: str): ...
-
-    router.include_router(inner, prefix="/support")
-    app.include_router(router)
-
-    class Profile(HTTPEndpoint):
-        async def get(self, request): ...
-        async def delete(self, request): ...
-
-    def page(request):
-        return PlainTextResponse("")
-
-    class Nothing(HTTPEndpoint):
-        pass
-
-    async def plain(scope, receive, send): ...
-
-    class Wrapped:
-        def __init__(self, app):
-            self.app = app
-
-    app.mount(
-        "/shop/{tenant}",
-        Wrapped(
-            Starlette(
-                routes=[
-                    Route("/login", page, methods=["GET", "POST"]),
-                    Route("/profile", Profile),
-                    Route("/nothing", Nothing),
-                    Mount("/inside", routes=[Route("/help", page)]),
-                    Host("api.example.com", Router(routes=[Route("/orders", page)])),
-                ]
-            )
-        ),
-    )
-    app.mount("/plain", plain)
-    app.mount("/assets", StaticFiles(directory="."))
-    app.mount("/any", Router(routes=[Route("/thing", Wrapped(plain))]))
-    wrapped = Wrapped(app)
-
-    def create_app(): return app
-    def create_with(setting): return app
-    async def coroutine(scope, receive, send): ...
-    number = 7
-"""
-
-
-def test_every_route_of_fastapi_and_starlette_is_covered(
-    write: Write, scaffold: Callable[..., dict[str, str]], run: Run
-) -> None:
-    """Routers, mounts, hosts, web sockets, endpoint classes and middleware are followed."""
-    needs("fastapi")
-    write("shop/main.py", FASTAPI)
-
-    found = scaffold("shop.main:app")
-
-    assert found == {
-        "GET /": "home.view",
-        "POST /api/v1/lines/{pk}": "lines.add",
-        "GET /api/v1/files/{name:path}": "files.download",
-        "WEBSOCKET /api/v1/support/chat/{room}": "support.chat.connect",
-        "GET /shop/{tenant}/login": "shop.login.view",
-        "POST /shop/{tenant}/login": "shop.login",
-        "GET /shop/{tenant}/profile": "shop.profile.view",
-        "DELETE /shop/{tenant}/profile": "shop.profile.remove",
-        "* /shop/{tenant}/nothing": "shop.nothing.view",
-        "GET /shop/{tenant}/inside/help": "shop.inside.help.view",
-        "GET /shop/{tenant}/orders": "shop.orders.browse",
-        "* /plain/{path:path}": "plain.view",
-        "* /any/thing": "any.thing.view",
-    }
-    for same in ("shop.main:wrapped", "shop.main:create_app", "shop.main:create_app()"):
-        assert scaffold(same) == found
-    left_out = json.loads(run("scaffold", "shop.main:app", "--json").out)["left_out"]
-    reasons = {each["route"]: each["reason"] for each in left_out}
-    assert reasons["GET /openapi.json"] == "documentation of the API"
-    assert reasons["GET /assets/{path:path}"] == "static files"
-    assert reasons["HEAD /shop/{tenant}/login"].startswith("answered like")
-
-
-FLASK = """
-    from flask import Blueprint, Flask
-    from flask.views import MethodView
-    from werkzeug.middleware.dispatcher import DispatcherMiddleware
-    from werkzeug.middleware.proxy_fix import ProxyFix
-    from werkzeug.routing import BaseConverter
-
-    class Deep(BaseConverter):
-        regex = ".+"
-        part_isolating = False
-
-    def create_app():
-        app = Flask(__name__)
-        app.url_map.converters["deep"] = Deep
-        shop = Blueprint("shop", __name__, url_prefix="/shop", static_folder="files")
-
-        @shop.route("/basket/add/<int(min=1):pk>", methods=["POST"])
-        def add(pk): ...
-
-        @shop.route('/<any("new", "sale"):kind>/<deep:rest>')
-        @app.route("/page/<path:rest>")
-        def page(rest, kind=None): ...
-
-        class Account(MethodView):
-            def get(self): ...
-            def put(self): ...
-
-        app.add_url_rule("/account", view_func=Account.as_view("account"))
-        app.add_url_rule("/built/<x>", endpoint="built", build_only=True)
-        app.add_url_rule("/socket", endpoint="socket", websocket=True)
-        app.register_blueprint(shop)
-        return app
-
-    other = Flask("other")
-
-    @other.get("/help")
-    def help_(): ...
-
-    app = create_app()
-    app.wsgi_app = ProxyFix(DispatcherMiddleware(app.wsgi_app, {"/other": other}))
-    both = DispatcherMiddleware(create_app(), {"/other": other})
-"""
-
-
-def test_every_route_of_flask_is_covered(
-    write: Write, scaffold: Callable[..., dict[str, str]]
-) -> None:
-    """Blueprints, converters, classes and dispatched applications are followed."""
-    needs("flask")
-    write("web.py", FLASK)
-
-    found = scaffold("web:app")
-
-    assert found == {
-        "POST /shop/basket/add/{pk}": "shop.basket.add",
-        "GET /shop/{kind}/{rest:path}": "shop.view",
-        "GET /page/{rest:path}": "page.view",
-        "GET /account": "account.view",
-        "PUT /account": "account.replace",
-        "WEBSOCKET /socket": "socket.connect",
-        "GET /other/help": "other.help.view",
-    }
-    assert scaffold("web:both") == found
-
-
-CELERY = """
-    from celery import Celery, shared_task
-
-    app = Celery("shop", include=["more"])
-
-    @app.task
-    def send_invoice(order): ...
-
-    @shared_task(name="orders.refund")
-    def refund(order): ...
-"""
-
-MORE_TASKS = """
-    from jobs import app
-
-    @app.task
-    def cleanup(): ...
-"""
-
-
-def test_every_task_of_celery_is_covered(
-    write: Write, scaffold: Callable[..., dict[str, str]], run: Run
-) -> None:
-    """Tasks of imported modules and shared tasks are found; upkeep and Celery's are left out."""
-    needs("celery")
-    write("jobs.py", CELERY)
-    write("more.py", MORE_TASKS)
-
-    assert scaffold("jobs:app") == {
-        "jobs.send_invoice": "invoice.send",
-        "orders.refund": "refund",
-    }
-    printed = run("scaffold", "jobs:app")
-    assert "# tasks of upkeep (1)\n#   more.cleanup\n" in printed.out
-
-
-DJANGO_SETTINGS = """
-    SECRET_KEY = "x"
-    ROOT_URLCONF = "project.urls"
-    USE_I18N = True
-    LANGUAGE_CODE = "en"
-    INSTALLED_APPS = [
-        "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
-        "django.contrib.messages", "django.contrib.sessions",
-    ]
-"""
-
-DJANGO_URLS = """
-    from functools import partial
-
-    from django.conf.urls.i18n import i18n_patterns
-    from django.contrib import admin
-    from django.urls import include, path, re_path, register_converter
-    from django.views.decorators.http import require_GET, require_http_methods, require_safe
-    from django.views.generic import DeleteView, FormView, RedirectView, TemplateView, View
-    from django.views.i18n import JavaScriptCatalog
-    from django.views.static import serve
-
-    class Deep:
-        regex = ".+"
-        def to_python(self, value): return value
-        def to_url(self, value): return value
-
-    register_converter(Deep, "deep")
-
-    def page(request, **kwargs): ...
-
-    class Checkout(FormView): ...
-
-    class Empty(View): ...
-
-    basket = [
-        path("", page, name="summary"),
-        path("add/<int:pk>/", require_http_methods(("POST",))(page), name="add"),
-        path("saved/<deep:where>", require_safe(page)),
-        path("head", require_http_methods(["HEAD"])(page)),
-    ]
-
-    urlpatterns = [
-        path("admin/", admin.site.urls),
-        path("basket/", include((basket, "basket"))),
-        path("checkout/", Checkout.as_view(), name="checkout"),
-        path("old/", RedirectView.as_view(url="/")),
-        path("empty/", Empty.as_view()),
-        path("partial/", partial(page)),
-        path("orders/<uuid:pk>/delete/", DeleteView.as_view()),
-        re_path(r"^items/(?P<slug>[\\w-]+)(?:/page/(?P<page>\\d+))?/$", require_GET(page)),
-        path("js/", JavaScriptCatalog.as_view()),
-        re_path(r"^media/(?P<path>.*)$", serve, {"document_root": "."}),
-        *i18n_patterns(path("login/", page), prefix_default_language=False),
-    ]
-"""
-
-DJANGO_FOUND = {
-    "* /basket": "basket.view",
-    "POST /basket/add/{pk}": "basket.add",
-    "GET /basket/saved/{where:path}": "basket.saved.view",
-    "HEAD /basket/head": "basket.head.peek",
-    "GET /checkout": "checkout.view",
-    "POST /checkout": "checkout.submit",
-    "GET /old": "old.view",
-    "* /empty": "empty.view",
-    "* /partial": "partial.view",
-    "GET /orders/{pk}/delete": "orders.delete.view",
-    "POST /orders/{pk}/delete": "orders.delete",
-    "GET /items/{slug}": "items.view",
-    "GET /items/{slug}/page/{page}": "items.view",
-    "* /login": "login",
-    "* /{language}/login": "login",
-}
-
-
-def test_every_route_of_django_is_covered(
-    write: Write, scaffold: Callable[..., dict[str, str]], run: Run
-) -> None:
-    """Includes, classes, decorators, regular expressions, converters and languages are followed."""
-    needs("django")
-    write("project/settings.py", DJANGO_SETTINGS)
-    write("project/urls.py", DJANGO_URLS)
-    write(
-        "project/wsgi.py",
-        """
-        import os
-        from django.core.wsgi import get_wsgi_application
-
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-        application = get_wsgi_application()
-        """,
-    )
-
-    found = scaffold("django:project.settings")
-
-    assert found == DJANGO_FOUND
-    assert scaffold("django", DJANGO_SETTINGS_MODULE="project.settings") == found
-    assert scaffold("project.wsgi:application") == found
-    printed = run("scaffold", "django:project.settings")
-    assert '# customer = [{ session = "customer_id" }, { user = "pk" }, ' in printed.out
-    for line in (
-        "#   * /admin/{path:path}",
-        "#   GET /js",
-        "#   * /media/{path:path}",
-        "left out: pages of Django's admin, for staff (1), static files (1), texts for scripts (1)",
-    ):
-        assert line in printed.out + printed.err
-    every = scaffold("django:project.settings", "--all")
-    assert every["* /admin/{path:path}"] == "admin.view"
-
-
-DRF_URLS = """
-    from django.urls import include, path
-    from rest_framework.decorators import action, api_view
-    from rest_framework.routers import DefaultRouter
-    from rest_framework.urlpatterns import format_suffix_patterns
-    from rest_framework.views import APIView
-    from rest_framework.viewsets import ViewSet
-
-    class Orders(ViewSet):
-        def list(self, request): ...
-        def create(self, request): ...
-        def retrieve(self, request, pk): ...
-        def partial_update(self, request, pk): ...
-
-        @action(detail=True, methods=["post"])
-        def cancel(self, request, pk): ...
-
-    class Basket(APIView):
-        def get(self, request): ...
-        def post(self, request): ...
-
-    @api_view(["POST"])
-    def pay(request): ...
-
-    router = DefaultRouter()
-    router.register("orders", Orders, basename="order")
-
-    urlpatterns = [
-        path("api/", include(router.urls)),
-        *format_suffix_patterns([path("api/basket", Basket.as_view()), path("api/pay/", pay)]),
-    ]
-"""
-
-
-def test_every_route_of_django_rest_framework_is_covered(
-    write: Write, scaffold: Callable[..., dict[str, str]], run: Run
-) -> None:
-    """Routers, actions, views and functions are followed; suffixes of formats are left out."""
-    needs("django", "rest_framework")
-    write(
-        "project/settings.py", DJANGO_SETTINGS.replace('"django.contrib.admin"', '"rest_framework"')
-    )
-    write("project/urls.py", DRF_URLS)
-
-    assert scaffold("django:project.settings") == {
-        "GET /api/orders": "orders.browse",
-        "POST /api/orders": "orders.create",
-        "GET /api/orders/{pk}": "orders.view",
-        "PATCH /api/orders/{pk}": "orders.change",
-        "POST /api/orders/{pk}/cancel": "orders.cancel",
-        "GET /api/basket": "basket.view",
-        "POST /api/basket": "basket.submit",
-        "POST /api/pay": "pay",
-    }
-    err = run("scaffold", "django:project.settings").err
-    assert "the same with a suffix for the format (6)" in err
-    assert "documentation of the API (1)" in err
+    return scaffolding(tmp_path)
 
 
 OPENAPI: dict[str, Any] = {
@@ -498,7 +48,7 @@ OPENAPI: dict[str, Any] = {
 
 
 def test_every_operation_of_an_openapi_file_is_covered(
-    write: Write, scaffold: Callable[..., dict[str, str]], run: Run
+    write: Write, scaffold: Scaffold, run: Run
 ) -> None:
     """Each method of each path, below the path of the first server."""
     write("openapi.json", json.dumps(OPENAPI))
@@ -522,7 +72,7 @@ def test_every_operation_of_an_openapi_file_is_covered(
     ],
 )
 def test_servers_that_say_nothing_add_nothing(
-    write: Write, scaffold: Callable[..., dict[str, str]], change: dict[str, Any]
+    write: Write, scaffold: Scaffold, change: dict[str, Any]
 ) -> None:
     """Without a plain address the paths stay as they are, and the file names the map."""
     write("openapi.json", json.dumps({**OPENAPI, **change}))
@@ -531,10 +81,9 @@ def test_servers_that_say_nothing_add_nothing(
 
 
 def test_openapi_in_yaml_is_read_where_pyyaml_is_there(
-    write: Write, scaffold: Callable[..., dict[str, str]], run: Run
+    write: Write, scaffold: Scaffold, run: Run
 ) -> None:
     """Where it is not, the message says what to do."""
-    needs("yaml")
     write("api.yaml", 'openapi: "3.0.3"\npaths:\n  /basket:\n    get: {}\n')
 
     assert scaffold("api.yaml") == {"GET /basket": "basket.view"}
@@ -542,32 +91,6 @@ def test_openapi_in_yaml_is_read_where_pyyaml_is_there(
     done = run("scaffold", "api.yaml")
     assert done.code == 2
     assert "to read api.yaml PyYAML is needed; install it, or give the file as JSON" in done.err
-
-
-SMALL_FLASK = """
-    from flask import Flask
-
-    app = Flask("x")
-
-    @app.get("/basket")
-    def basket(): ...
-"""
-
-
-def test_several_targets_make_one_map(
-    write: Write, scaffold: Callable[..., dict[str, str]], run: Run
-) -> None:
-    """Names are unique over all of them, and the map is called as the first, or as one says."""
-    needs("flask")
-    write("web.py", SMALL_FLASK)
-    write("openapi.json", json.dumps(OPENAPI))
-
-    found = scaffold("web:app", "openapi.json")
-
-    assert found["GET /basket"] == "basket.view"
-    assert found["GET /api/v2/orders/{id}"] == "orders.view"
-    assert 'name = "web"' in run("scaffold", "web:app", "openapi.json").out
-    assert 'name = "My shop"' in run("scaffold", "web:app", "--name", "My shop").out
 
 
 # The command
@@ -678,8 +201,6 @@ def test_wrong_use_says_what_to_write(
     here: Run, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     """What cannot be read is named, with what to write instead, and nothing is printed."""
-    if any(name.endswith(".yml") for name in arguments):
-        needs("yaml")
     files = {
         "broken.json": "{",
         "broken.yml": "a: [",

@@ -209,6 +209,15 @@ def test_it_says_that_it_is_on(folder: Path, journey_map: str) -> None:
     assert line.endswith("journey map none") is not bool(journey_map)
 
 
+def test_it_does_not_say_so_where_opentelemetry_is_off(folder: Path) -> None:
+    """``OTEL_SDK_DISABLED`` switches us off too, and that is all that is said."""
+    script = f"import logging\nlogging.basicConfig(level=logging.INFO)\n{BEGIN}"
+    printed, logged = run(folder, script, CXTRACE_EXPORTER="none", OTEL_SDK_DISABLED="true")
+
+    assert printed == ["off None", "paid"]
+    assert logged == ["WARNING:cxtrace:cxtrace is off, because OTEL_SDK_DISABLED is set"]
+
+
 @pytest.mark.parametrize(
     ("group", "expected"),
     [

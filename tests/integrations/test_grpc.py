@@ -966,14 +966,20 @@ def test_metadata_that_cannot_be_read(cx: Capture) -> None:
     cxtrace._guard.reset()
 
 
-def test_metadata_that_are_given_by_place(cx: Capture) -> None:
-    """Whichever way a call has its metadata, they are told in the same way."""
+@pytest.mark.parametrize("way", ["__call__", "with_call", "future"])
+def test_metadata_that_are_given_by_place(cx: Capture, way: str) -> None:
+    """Whichever way a call is made and has its metadata, they are told in the same way."""
     calls: list[Any] = []
-    method = _grpc_channels._Method(lambda *args, **kwargs: calls.append((args, kwargs)), "shop")
+
+    def record(*args: Any, **kwargs: Any) -> None:
+        calls.append((args, kwargs))
+
+    method = SimpleNamespace(with_call=record, future=record) if way != "__call__" else record
+    call = getattr(_grpc_channels._Method(method, "shop"), way)
     with cxtrace.touchpoint("order.place"):
-        method(b"", 20, CALLER, "credentials")
-        method(b"", metadata=CALLER)
-        method(b"", 20)
+        call(b"", 20, CALLER, "credentials")
+        call(b"", metadata=CALLER)
+        call(b"", 20)
 
     (by_place, nothing), ((request,), by_name), untold = calls
     assert (by_place[0], by_place[1], by_place[3], nothing) == (b"", 20, "credentials", {})
@@ -992,6 +998,24 @@ def test_a_call_of_nobody_with_asyncio(cx: Capture) -> None:
     teller = _grpc_channels._UnaryUnary("payments")
 
     assert asyncio.run(teller.intercept_unary_unary(going_on, details, b"1")) == (details, b"1")
+
+
+@pytest.mark.parametrize("teller", _grpc_channels._TELLERS)
+def test_what_is_told_with_asyncio(cx: Capture, teller: Any) -> None:
+    """Calls of all four kinds carry the journey, and keep what else is said of them."""
+    details = grpc.aio.ClientCallDetails("/shop.Orders/Place", 20, grpc.aio.Metadata(*CALLER), 1, 2)
+    ways = [getattr(teller("payments"), name, None) for name in dir(teller)]
+    (way,) = [way for way in ways if getattr(way, "__name__", "").startswith("intercept_")]
+
+    async def going_on(details: Any, request: Any) -> Any:
+        return details, request
+
+    with cxtrace.touchpoint("order.place"):
+        told, request = asyncio.run(way(going_on, details, b"1"))
+
+    assert "cx.touchpoint.name" in members(tuple(told.metadata))
+    assert told._replace(metadata=None) == details._replace(metadata=None)
+    assert request == b"1"
 
 
 @pytest.mark.parametrize("by_place", [False, True])

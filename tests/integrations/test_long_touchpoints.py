@@ -247,6 +247,7 @@ def reset(client: socket.socket) -> None:
 # Server-sent events
 
 
+@pytest.mark.service
 def test_a_stream_of_events_lasts_to_its_last_byte(spans_of: Run) -> None:
     """All that happens until then is inside, spans of others too."""
 
@@ -266,6 +267,7 @@ def test_a_stream_of_events_lasts_to_its_last_byte(spans_of: Run) -> None:
         assert span.attributes["enduser.pseudo.id"] == whole.attributes["enduser.pseudo.id"]
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["closes", "is cut off"])
 def test_a_client_who_hangs_up_has_abandoned_the_stream(
     spans_of: Run, leave: Callable[[socket.socket], None]
@@ -287,6 +289,7 @@ def test_a_client_who_hangs_up_has_abandoned_the_stream(
 # Web sockets
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("who", ["the client", "the application"])
 def test_a_conversation_is_one_touchpoint(spans_of: Run, who: str) -> None:
     """A close in good order completes it, and what happened until then is inside."""
@@ -310,6 +313,7 @@ def test_a_conversation_is_one_touchpoint(spans_of: Run, who: str) -> None:
     assert [span.attributes[TOUCHPOINT] for span in selects] == ["help.chat", "help.chat"]
 
 
+@pytest.mark.service
 def test_a_line_that_is_cut_abandons_the_conversation(spans_of: Run) -> None:
     """Without a close there was no good end."""
     connect = pytest.importorskip("websockets.sync.client", reason="no web sockets").connect
@@ -409,6 +413,7 @@ def chunks_asked_for(address: Address, *read: int) -> list[int]:
     return found
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("starter", ["cxtrace run", "opentelemetry-instrument"])
 def test_a_slow_reader_slows_the_producer_as_without_us(tmp_path: Path, starter: str) -> None:
     """The application makes the next chunk when the client has taken the one before."""

@@ -299,6 +299,7 @@ def follows(vector: Vector, got: Got) -> bool:
     return continued == vector.continued and vector.state in (None, members)
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
 def test_a_trace_goes_on_as_with_opentelemetry_alone(
     addresses: dict[str, tuple[str, int]], vector: Vector
@@ -310,6 +311,7 @@ def test_a_trace_goes_on_as_with_opentelemetry_alone(
         assert outcome(got_by(addresses[name], *vector.headers)) == outcome(plain), name
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
 def test_our_middleware_alone_is_no_worse(
     addresses: dict[str, tuple[str, int]], vector: Vector
@@ -321,6 +323,7 @@ def test_our_middleware_alone_is_no_worse(
     assert ours >= plain
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("name", BAGGAGE)
 def test_baggage_of_others_passes_as_with_opentelemetry_alone(
     addresses: dict[str, tuple[str, int]], name: str

@@ -48,7 +48,8 @@ def duration(seconds: float) -> str:
 
 def record(item: attrs.AttrsInstance) -> dict[str, Any]:
     """The keys that a definition would have in a file, without those that say nothing."""
-    values = {field.name: thaw(getattr(item, field.name)) for field in attrs.fields(type(item))}
+    fields = attrs.fields(type(item))
+    values: dict[str, Any] = {field.name: thaw(getattr(item, field.name)) for field in fields}
     keys = {"channels": "channel", **({"outcome": "is"} if isinstance(item, OutcomeRule) else {})}
     return {
         keys.get(name, name): value
