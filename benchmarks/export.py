@@ -62,8 +62,8 @@ def losses(size: Size) -> list[Line]:
         reference.shutdown()
     if ledger is None or earlier is None:
         raise RuntimeError("cxtrace keeps no ledger")
-    ended = ledger.ended - earlier.ended
-    lost = ledger.waiting + ledger.failed
+    ended = ledger.created - earlier.created
+    lost = ledger.lost + ledger.queued
     counted = ended == made and lost == made - arrived
     note = (
         f"made {made:,} at {our_rate:,.0f}/s, ledger says {ended:,} ended and {lost:,} not "

@@ -37,6 +37,8 @@ STAMPED: Final = frozenset(
 """What stands on every span under a touchpoint, and may stand on every event."""
 PERSONAL: Final = re.compile(r"cx\.journey\.id|(enduser|session|user)\..+")
 """What names one customer, journey or session: no label, and not there against a refusal."""
+OURS: Final = ("cx.", "cxtrace.sdk.")
+"""Beginnings of the names that the registry is about."""
 CONSENT: Final = "cx.consent.state"
 REFUSED: Final = ("denied", "withdrawn")
 CORALOGIX: Final = re.compile(r"cx\.(application|subsystem|agent|otel_integration|cluster)\b")
@@ -310,7 +312,7 @@ class LiveCheck:
         for event in span.get("events", ()):
             known = event.get("name", "")
             inner = Item("span_event", known, pairs(event), attributes)
-            if known.startswith("cx.") or (ours and known not in OF_OPENTELEMETRY):
+            if known.startswith(OURS) or (ours and known not in OF_OPENTELEMETRY):
                 self._event(inner)
             else:
                 self._words(inner, ours)
@@ -330,7 +332,7 @@ class LiveCheck:
         name = record.get("eventName", "")
         around = self._around.get(record.get("spanId", ""), {})
         item = Item("log", name, pairs(record), around)
-        if not name.startswith("cx.") and not (ours and name):
+        if not name.startswith(OURS) and not (ours and name):
             self._words(item, ours)
         elif self._event(item):
             bad = self.registry.events[name].get("annotations", {}).get("cx", {}).get("warn_if", {})
@@ -353,7 +355,7 @@ class LiveCheck:
         instrument, points = points_of(metric)
         for point in points:
             self._nobody(item, point)
-        if not ours and not item.name.startswith("cx."):
+        if not ours and not item.name.startswith(OURS):
             return
         self.checked["metric"] += 1
         known = self._named("metric", item, self.registry.metrics)
@@ -393,7 +395,7 @@ class LiveCheck:
 
     def _words(self, item: Item, ours: bool) -> set[str]:
         """The keys of ours that an item has; whether each is known, and its value fits."""
-        found = {key for key in item.attributes if key.startswith("cx.")}
+        found = {key for key in item.attributes if key.startswith(OURS)}
         if not ours:
             found = {key for key in found if not CORALOGIX.match(key)}
         for key in found:
@@ -447,7 +449,7 @@ class LiveCheck:
     ) -> None:
         for key in item.attributes:
             known = self.registry.known(key) or key
-            ours, label = key.startswith("cx."), item.signal_type == "metric"
+            ours, label = key.startswith(OURS), item.signal_type == "metric"
             told_already = ours and known not in self.registry.attributes
             told_already |= label and PERSONAL.fullmatch(key) is not None
             if known in also or told_already or not (ours or label):

@@ -13,14 +13,14 @@ from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 import cxtrace
 from cxtrace import _config, _guard, _runtime
+from cxtrace._ledger import Ledger
 from cxtrace._runtime import Runtime
 from cxtrace._settings import Settings
 from cxtrace._tracing import tracing_of
 from cxtrace._wiring import Wiring
-from cxtrace.diagnostics import Report, SpanLedger
+from cxtrace.diagnostics import Report
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
-from cxtrace.processors import StampProcessor
 
 KEY = "0123456789abcdef0123456789abcdef"
 MAP = 'schema = "cxtrace.map/1"\nname = "retail"\nversion = "7"\n[functions]\nit = {}\n'
@@ -63,9 +63,8 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def wire(*exporters: SpanExporter, mode: Any = "built", **settings: Any) -> Wiring:
     """Put a provider with these exporters in force, as ``configure()`` would."""
     provider = TracerProvider(shutdown_on_exit=False)
-    wired = _config._assemble(
-        Settings(**settings), provider, mode, settings.get("exporter"), exporters
-    )
+    named = [("", exporter) for exporter in exporters]
+    wired = _config._assemble(Settings(**settings), provider, mode, settings.get("exporter"), named)
     _config.wiring = wired
     _runtime.use(Runtime(tracing=tracing_of(provider, "1"), key=settings.get("key")))
     return wired
@@ -78,11 +77,12 @@ def spans(count: int) -> None:
             pass
 
 
-def ledger() -> tuple[int, int, int, int]:
-    """Ended, exported, failed, waiting."""
+def ledger() -> Ledger:
+    """That of the spans, which is balanced."""
     found = cxtrace.report().spans
     assert found is not None
-    return (found.ended, found.exported, found.failed, found.waiting)
+    assert found.is_balanced
+    return found
 
 
 def test_before_anything() -> None:
@@ -105,7 +105,7 @@ def test_after_configure() -> None:
         exporter="otlp",
         journey_map="retail 7",
         key_id=key.key_id,
-        spans=SpanLedger(0, 0, 0),
+        spans=Ledger(),
         metrics=None,
         logs=None,
         counts={},
@@ -148,34 +148,34 @@ def test_delivered_spans() -> None:
     spans(5)
 
     assert cxtrace.flush()
-    assert ledger() == (5, 5, 0, 0)
+    assert ledger() == Ledger(created=5, exported=5)
 
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("secret")])
 def test_failed_spans(result: Any) -> None:
-    """Spans that the exporter gave up on are failed, and later ones are counted for themselves."""
+    """Spans that were not delivered go on waiting, and are sent again before the later ones."""
     wire(Exporter(result))
     spans(3)
     assert not cxtrace.flush()
-    assert ledger() == (3, 0, 3, 0)
+    assert ledger() == Ledger(created=3, queued=3)
     spans(2)
-    cxtrace.flush()
 
-    assert ledger() == (5, 2, 3, 0)
+    assert cxtrace.flush()
+    assert ledger() == Ledger(created=5, exported=5)
     assert "secret" not in json.dumps(cxtrace.report().to_dict())
 
 
 def test_spans_that_wait() -> None:
-    """What has not been handed to the exporter yet is waiting."""
+    """What has not been handed to the exporter yet is queued."""
     wire(Exporter())
     spans(3)
 
-    assert ledger() == (3, 0, 0, 3)
+    assert ledger() == Ledger(created=3, queued=3)
     assert cxtrace.flush()
 
 
 def test_full_queue_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spans that a full queue dropped stay visible as waiting, for ever, after the flush too."""
+    """What finds no room is dropped and counted; what waited is delivered all the same."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     exporter = Exporter()
@@ -184,25 +184,23 @@ def test_full_queue_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     spans(10)
     assert exporter.started.wait(10)
     spans(50)
+    assert ledger() == Ledger(created=60, queued=20, dropped={"queue_full": 40})
     exporter.go.set()
 
-    assert cxtrace.flush() is False
-    ended, exported, failed, waiting = ledger()
-    assert (ended, failed) == (60, 0)
-    assert exported < 60
-    assert waiting == 60 - exported
+    assert cxtrace.flush()
+    assert ledger() == Ledger(created=60, exported=20, dropped={"queue_full": 40})
 
 
 def test_unsampled_spans_are_not_missed() -> None:
     """Spans that the sampler dropped are not expected at the exporter."""
     provider = TracerProvider(TraceIdRatioBased(0), shutdown_on_exit=False)
-    wired = _config._assemble(Settings(), provider, "built", None, [Exporter()])
+    wired = _config._assemble(Settings(), provider, "built", None, [("", Exporter())])
     _config.wiring = wired
     _runtime.use(Runtime(tracing=tracing_of(provider, "1")))
     spans(5)
 
     assert cxtrace.flush()
-    assert ledger() == (0, 0, 0, 0)
+    assert ledger() == Ledger()
 
 
 def test_of_several_exporters_the_one_behind_counts() -> None:
@@ -211,7 +209,7 @@ def test_of_several_exporters_the_one_behind_counts() -> None:
     spans(4)
 
     assert not cxtrace.flush()
-    assert ledger() == (4, 0, 4, 0)
+    assert ledger() == Ledger(created=4, queued=4)
 
 
 def test_spans_of_all_sources_count() -> None:
@@ -221,12 +219,7 @@ def test_spans_of_all_sources_count() -> None:
     spans(1)
     cxtrace.flush()
 
-    assert ledger() == (2, 2, 0, 0)
-
-
-def test_ledger_never_goes_below_zero() -> None:
-    """Numbers that are read while they change never make a negative one."""
-    assert SpanLedger(ended=1, exported=2, failed=3).waiting == 0
+    assert ledger() == Ledger(created=2, exported=2)
 
 
 def test_counts_are_a_copy() -> None:
@@ -248,7 +241,7 @@ def test_dictionary_for_a_health_page() -> None:
 
     assert json.loads(json.dumps(found)) == found
     assert found.keys() == {field.name for field in attrs.fields(Report)}
-    assert found["spans"] == {"ended": 1, "exported": 1, "failed": 0, "waiting": 0}
+    assert found["spans"] == attrs.asdict(Ledger(created=1, exported=1))
     assert found["counts"] == {"baggage.unsigned": 1}
     assert KEY not in json.dumps(found)
 
@@ -258,13 +251,6 @@ def test_report_is_a_fact() -> None:
     found = cxtrace.report()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         found.provider = "built"  # type: ignore[misc]
-
-
-def test_stamp_without_exporters_counts_too() -> None:
-    """The number of ended spans is the stamp's, which is there in every mode."""
-    stamp = StampProcessor()
-
-    assert stamp.ended == 0
 
 
 def test_flush_under_traffic() -> None:

@@ -5,7 +5,6 @@ import importlib
 import io
 import itertools
 import json
-import logging
 import os
 import re
 import socket
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -69,12 +68,11 @@ from opentelemetry.trace import (
 )
 
 from cxtrace import _guard, _otlp_file, _otlp_json, exporters
+from cxtrace._answers import Sender, Verdict
 from cxtrace._pipelines import followed
 from cxtrace._settings import Settings
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.exporters import (
-    CountingExporter,
-    CountingLogExporter,
     CountingMetricExporter,
     FileLogExporter,
     FileMetricExporter,
@@ -368,14 +366,14 @@ def test_timeout(
 def test_the_unit_of_the_timeout(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Collector that accepts and never answers holds an export for as many seconds as said.
 
-    Older exporters then raise, hence the counting one around it, as it is in real use.
+    Older exporters then raise, hence the sender around it, as it is in real use.
     """
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         exporter = otlp_exporter(protocol, f"http://127.0.0.1:{silent.getsockname()[1]}")
         begin = time.monotonic()
 
-        assert sent(CountingExporter(exporter)) is FAILURE
+        assert Sender(exporter).send(made_spans()).verdict is not Verdict.DELIVERED
         assert 0.2 < time.monotonic() - begin < 2
 
 
@@ -923,160 +921,21 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 # Counting
 
 
-class Scripted(SpanExporter):
-    """An exporter that answers as it is told."""
-
-    def __init__(self, *answers: object) -> None:
-        self.answers = list(answers)
-        self.calls: list[str] = []
-
-    def answer(self) -> Any:
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self.answer()  # type: ignore[no-any-return]
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        self.calls.append(f"force_flush({timeout_millis})")
-        return self.answer()  # type: ignore[no-any-return]
-
-    def shutdown(self) -> None:
-        self.calls.append("shutdown")
-        self.answer()
-
-
-def test_counts(caplog: pytest.LogCaptureFixture) -> None:
-    """Delivered, refused and raised-over spans are counted; an exception is logged once, bare."""
-    error = RuntimeError("span of s3cret customer")
-    exporter = CountingExporter(Scripted(SUCCESS, FAILURE, error, error, None))
-
-    results = [exporter.export(made_spans(count)) for count in (1, 2, 3, 4, 5)]
-
-    assert results == [SUCCESS, FAILURE, FAILURE, FAILURE, FAILURE]
-    assert (exporter.received, exporter.exported, exporter.failed) == (15, 1, 14)
-    [record] = caplog.records
-    assert (record.name, record.levelno) == ("cxtrace", logging.WARNING)
-    assert "Scripted raised RuntimeError" in record.getMessage()
-    assert "s3cret" not in caplog.text
-
-
-def test_flush_and_shutdown_pass_through() -> None:
-    """The inner exporter hears of flush and shutdown; what it raises stays inside."""
-    inner = Scripted(True, False, OSError(), None, OSError())
-    exporter = CountingExporter(inner)
-
-    assert [exporter.force_flush(5), exporter.force_flush(), exporter.force_flush()] == [
-        True,
-        False,
-        False,
-    ]
-    exporter.shutdown()
-    exporter.shutdown()
-    assert inner.calls == [
-        "force_flush(5)",
-        "force_flush(30000)",
-        "force_flush(30000)",
-        "shutdown",
-        "shutdown",
-    ]
-    assert exporter.inner is inner
-
-
-@pytest.mark.parametrize(
-    ("counting", "inner", "items", "results"),
-    [
-        (CountingMetricExporter, ConsoleMetricExporter, made_metrics, MetricExportResult),
-        (CountingLogExporter, ConsoleLogRecordExporter, made_records, LogRecordExportResult),
-    ],
-)
-def test_counts_of_metrics_and_logs(
-    caplog: pytest.LogCaptureFixture, counting: Any, inner: Any, items: Any, results: Any
-) -> None:
-    """Delivered and failed data points and records are counted; nothing is raised."""
+def test_counts_of_metrics(caplog: pytest.LogCaptureFixture) -> None:
+    """Delivered and failed data points are counted; nothing is raised."""
     out = io.StringIO()
-    exporter = counting(inner(out=out))
+    exporter = CountingMetricExporter(ConsoleMetricExporter(out=out))
 
-    assert exporter.export(items()) is results.SUCCESS
+    assert exporter.export(made_metrics()) is MetricExportResult.SUCCESS
     assert exporter.force_flush()
     exporter.shutdown()
     out.close()
-    assert exporter.export(items()) is results.FAILURE
-    each = 2 if counting is CountingMetricExporter else 1
-    assert (exporter.exported, exporter.failed) == (each, each)
+    assert exporter.export(made_metrics()) is MetricExportResult.FAILURE
+    assert (exporter.exported, exporter.failed) == (2, 2)
     [record] = caplog.records
     assert "raised ValueError" in record.getMessage()
     exporter.after_fork()
     assert (exporter.exported, exporter.failed) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    ("counting", "made", "items", "said"),
-    [
-        (CountingMetricExporter, otlp_metric_exporter, made_metrics, "OTEL_METRICS_EXPORTER=none"),
-        (CountingLogExporter, otlp_log_exporter, made_records, "OTEL_LOGS_EXPORTER=none"),
-        (CountingExporter, otlp_exporter, lambda: made_spans(1), ""),
-    ],
-)
-def test_what_to_set_where_spans_alone_are_taken(
-    caplog: pytest.LogCaptureFixture, counting: Any, made: Any, items: Any, said: str
-) -> None:
-    """Where metrics or log records over OTLP are refused, cxtrace says once what to set."""
-    exporter = counting(made("grpc", "http://localhost:4317"))
-    exporter.inner.shutdown()  # from here on it refuses everything
-
-    exporter.export(items())
-    exporter.export(items())
-
-    ours = [each.getMessage() for each in caplog.records if each.name == "cxtrace"]
-    assert len(ours) == bool(said)
-    assert said in "".join(ours)
-    assert exporter.failed > 0
-
-
-@pytest.mark.parametrize(
-    "counting", [CountingExporter, CountingMetricExporter, CountingLogExporter]
-)
-def test_an_exporter_that_cares_for_forks(counting: Any) -> None:
-    """An exporter that has something to do after a fork is told of it."""
-    told: list[bool] = []
-
-    class Careful(ConsoleMetricExporter):
-        def after_fork(self) -> None:
-            told.append(True)
-
-    counting(Careful()).after_fork()
-
-    assert told == [True]
-
-
-def test_flush_of_exporters_of_logs() -> None:
-    """An exporter of log records that can be flushed is; older ones cannot, and nothing waits."""
-
-    class Flushable(ConsoleLogRecordExporter):
-        def force_flush(self, timeout_millis: int = 30000) -> bool:
-            return timeout_millis > 5
-
-    class Older:
-        """As those of OpenTelemetry 1.40."""
-
-    older: Any = Older()
-    exporter = CountingLogExporter(Flushable(out=io.StringIO()))
-    assert (exporter.force_flush(5), exporter.force_flush()) == (False, True)
-    assert CountingLogExporter(older).force_flush() is True
-
-
-def test_counts_of_many_threads() -> None:
-    """No span is lost from the counts when threads export at once."""
-    exporter = CountingExporter(InMemorySpanExporter())
-    spans = made_spans(3)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: exporter.export(spans), range(400)))
-
-    assert (exporter.received, exporter.exported, exporter.failed) == (1200, 1200, 0)
 
 
 # By name

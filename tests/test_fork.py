@@ -220,13 +220,13 @@ def test_pool(tmp_path):
 LOCKS = {
     "counters": "cxtrace._guard._lock",
     "key": "cxtrace._runtime._settling",
-    "stamp": "cxtrace._config.wiring.stamp._lock",
+    "queue of spans": "cxtrace._config.wiring.spans[0].courier.lock",
     "span": "handle.span._lock",
     "metrics under way": "reader._export_lock",
     "collection": "meters._measurement_consumer._lock",
     "sums": "meters._measurement_consumer._reader_storages[reader]._lock",
     "meters": "meters._meter_lock",
-    "count of records": "cxtrace._config.wiring.logs._emitted._lock",
+    "queue of records": "cxtrace._config.wiring.logs.deliveries[0].courier.lock",
 }
 
 
@@ -395,16 +395,6 @@ def test_what_a_child_begins_with(cx, monkeypatch):
 
     assert cx.names == ["child"]
     assert cx.tags("child")["enduser.pseudo.id"] == cx.pseudonym("B")
-
-
-def test_counters_of_a_child(cx):
-    """A child counts its own spans from zero."""
-    with touchpoint("a"):
-        pass
-    assert cx.stamp.ended == 1
-    cx.stamp.after_fork()
-
-    assert cx.stamp.ended == 0
 
 
 def test_fork_without_configure(tmp_path):

@@ -28,8 +28,8 @@ LAYERS = (
     """,
     # what is true now
     """
-    context _scope _leave _runtime _observers _friction _journeys _lived _promises _expectations _instruments
-    _events
+    context _scope _leave _runtime _observers _friction _journeys _lived _promises _expectations
+    _instruments _events
     """,
     # what users write
     """
@@ -38,14 +38,15 @@ LAYERS = (
     """,
     # pluggable steps
     """
-    sampling _span _tracing _metering processors _redirects propagation _console _counting
-    _answers _otlp_watch _otlp _otlp_json _otlp_file exporters _records logs _transparent binding
-    _auto
+    _deadline sampling _span _tracing _metering processors _redirects propagation _console _outlet
+    _counting _answers _otlp_watch _otlp _otlp_json _otlp_file exporters _records _ledger _flights
+    _courier _spool _spool.format _spool.account _spool.segments _spool.shelf _spool.state spool
+    _keeper delivery logs _transparent binding _auto
     """,
     # assembly
     """
-    _settings _deadline _forkable _pipelines _wiring _config _wiring_parts _process_facts _wiring_facts
-    _zero_code diagnostics testing
+    _settings _forkable _pipelines _wiring _self_metrics _config _wiring_parts _process_facts
+    _wiring_facts _zero_code diagnostics testing
     testing._records testing._fixed testing._providers testing._reading testing._personal
     testing._capture testing._swap
     """,
@@ -75,7 +76,7 @@ LAYERS = (
 
 MAY_IMPORT_THE_SDK = {
     *("_span", "_tracing", "processors", "sampling", "exporters", "_console", "_otlp_file"),
-    *("_config", "_settings", "_counting", "_otlp", "_pipelines", "_records"),
+    *("_config", "_settings", "_counting", "_otlp", "_pipelines", "delivery", "_records"),
     *("_forkable", "_wiring", "_metering"),
     *("testing._fixed", "testing._providers", "testing._capture", "testing._swap"),
 }

@@ -548,8 +548,8 @@ def test_right_files_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
     assert status == 0
     assert capsys.readouterr().out.splitlines() == [
-        "No finding in 3 resources, 5 spans, 15 span events, 20 metrics, 15 logs.",
-        "100% of the registry seen: 74 of 74 attributes, 15 of 15 events, 20 of 20 metrics.",
+        "No finding in 3 resources, 5 spans, 15 span events, 26 metrics, 15 logs.",
+        "100% of the registry seen: 75 of 75 attributes, 15 of 15 events, 26 of 26 metrics.",
     ]
 
 

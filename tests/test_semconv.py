@@ -37,7 +37,7 @@ PII = {
 }
 CARDINALITIES = {"low", "bounded", "high", "unbounded"}
 UNIT = re.compile(r"1|s|By|%|\{[a-z_]+\}")
-NAME = re.compile(r"cx(\.[a-z][a-z0-9_]*)+")
+NAME = re.compile(r"(cx|cxtrace\.sdk)(\.[a-z][a-z0-9_]*)+")
 NEVER_ON_METRICS = {"linkable", "high", "unbounded"}
 ALL_HAVE = {"brief", "note", "stability", "annotations", "attributes"}
 KEYS = {
@@ -139,7 +139,9 @@ def test_the_meaning_agrees() -> None:
     """The docstring of a constant is the brief of the registry."""
     text = Path(attributes.__file__).read_text(encoding="utf-8")
     told = dict(
-        re.findall(r'^\w+: Final = "(cx\.[\w.]+)"\n"""(.*?)"""', text, re.MULTILINE | re.DOTALL)
+        re.findall(
+            r'^\w+: Final = "(cx(?:trace)?\.[\w.]+)"\n"""(.*?)"""', text, re.MULTILINE | re.DOTALL
+        )
     )
 
     def plain(words: str) -> str:

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from cxtrace import _settings
 from cxtrace._settings import Settings, settle
+from cxtrace.delivery import SpoolSettings
 from cxtrace.exceptions import ConfigurationError, MapError
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
@@ -88,6 +89,9 @@ CASES: list[tuple[str, Any, Any, str, Any, Any, Any]] = [
         ["cx.journey.route"],
         frozenset({"cx.journey.route"}),
     ),
+    ("spool", Path("/a"), Path("/a"), "/b", Path("/b"), "/c", Path("/c")),
+    ("spool_max_bytes", 2_000_000, 2_000_000, "2MB", 2_000_000, "64 MiB", 64 * 2**20),
+    ("spool_max_age", 60, 60.0, "3600", 3_600.0, 0.5, 0.5),
 ]
 DEFAULTS: dict[str, Any] = {
     "service_name": None,
@@ -102,6 +106,9 @@ DEFAULTS: dict[str, Any] = {
     "event_signal": None,
     "signals_off": frozenset(),
     "metrics_opt_in": frozenset(),
+    "spool": None,
+    "spool_max_bytes": 64 * 2**20,
+    "spool_max_age": 86_400.0,
     "on_friction": None,
     "journey_map": None,
 }
@@ -356,6 +363,32 @@ def test_unknown_key_without_a_suggestion(tmp_path: Path) -> None:
     assert set(re.findall(r"[a-z_]+", message.partition("it can be ")[2])) == (
         set(DEFAULTS) - {"on_friction"}
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("spool_max_bytes", value) for value in (True, 1.5, "1KB", "lots", "64 XB", -1, None)),
+        *(("spool_max_age", value) for value in (True, 0, -1, "soon", "inf", "nan", None)),
+        *(("spool", value) for value in (" ", 3)),
+    ],
+)
+def test_limits_of_the_spool_that_cannot_be(tmp_path: Path, name: str, value: Any) -> None:
+    """A size that is none, a time that never ends, a folder without a name: each is refused."""
+    if value is None:
+        assert getattr(settled(tmp_path, {}, **{name: value}), name) == DEFAULTS[name]
+    else:
+        with pytest.raises(ConfigurationError, match=f"{name}=…"):
+            settled(tmp_path, {}, **{name: value})
+
+
+def test_exporters_that_need_no_spool(tmp_path: Path) -> None:
+    """What writes on this machine has none; without a folder nothing has."""
+    found = settled(tmp_path, {}, spool=tmp_path)
+
+    assert found.spool_for("otlp") == SpoolSettings(tmp_path, 64 * 2**20, 86_400.0)
+    assert (found.spool_for("console"), found.spool_for("file:a.jsonl")) == (None, None)
+    assert settled(tmp_path).spool_for("otlp") is None
 
 
 def test_deleted_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from cxtrace._tree import (
     draw_trace,
     printable,
 )
-from cxtrace.exporters import CountingExporter, TreeExporter
+from cxtrace.exporters import TreeExporter
 
 MS = 10**6
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -654,7 +654,7 @@ def test_fork_while_a_tree_is_printed() -> None:
     stream = io.StringIO()
     exporter = TreeExporter(stream)
     exporter._lock.acquire()
-    CountingExporter(exporter).after_fork()
+    exporter.after_fork()
     provider_of(exporter).get_tracer("test").start_span("child").end()
 
     assert "child" in stream.getvalue()

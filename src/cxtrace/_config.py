@@ -13,26 +13,38 @@ from opentelemetry import propagate, trace
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-from cxtrace import _auto, _ending, _instruments, _measures, _metering, _runtime, binding
+from cxtrace import (
+    _auto,
+    _ending,
+    _guard,
+    _instruments,
+    _measures,
+    _metering,
+    _runtime,
+    _self_metrics,
+    _wiring,
+    binding,
+)
 from cxtrace import attributes as names
-from cxtrace._deadline import DEADLINE, at_exit, prepare, within
+from cxtrace._deadline import DEADLINE, at_exit, prepare
 from cxtrace._pipelines import log_pipeline, metric_pipeline
 from cxtrace._settings import Settings, settle
 from cxtrace._tracing import tracing_of
 from cxtrace._version import version
-from cxtrace._wiring import Flush, Wiring, shut_down
+from cxtrace._wiring import Wiring
+from cxtrace.delivery import SpanDelivery
 from cxtrace.exceptions import ConfigurationError
-from cxtrace.exporters import CountingExporter, TreeExporter, span_exporter
+from cxtrace.exporters import TreeExporter, span_exporter
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser
 from cxtrace.processors import StampProcessor
 from cxtrace.propagation import CXPropagator
 from cxtrace.sampling import DestinationSampler
 
-_CONSOLE_DELAY_MS: Final = 200
+_CONSOLE_DELAY: Final = 0.2
 
 _LOADED: Final = (_ending, _instruments, _measures)
 """What a first touchpoint imports: a fork at that moment would leave the child half of it."""
@@ -60,14 +72,17 @@ def configure(
     event_signal: _runtime.EventSignal | None = None,
     signals_off: Sequence[str] | None = None,
     metrics_opt_in: Sequence[str] | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    spool_max_bytes: int | str | None = None,
+    spool_max_age: float | None = None,
     on_friction: Callable[[Any], object] | None = None,
 ) -> None:
     """Set cxtrace up, once, in an application. Libraries never call it.
 
-    Builds providers of traces, metrics and logs, or joins those that ``opentelemetry-instrument``,
-    logfire or your own code has set, and never replaces one. What is not given comes from
-    ``CXTRACE_<ARGUMENT>``, then from ``[tool.cxtrace]`` in ``pyproject.toml``, then from its
-    default. ``OTEL_*`` variables keep their meaning. A second call changes nothing and says so.
+    Builds providers of traces, metrics and logs, or joins those that are there, and never replaces
+    one. What is not given comes from ``CXTRACE_<ARGUMENT>``, then from ``[tool.cxtrace]`` in
+    ``pyproject.toml``, then from its default. ``OTEL_*`` variables keep their meaning. A second
+    call changes nothing and says so.
 
     Args:
         service_name: Name of this service in every backend. Default: ``OTEL_SERVICE_NAME``.
@@ -77,23 +92,24 @@ def configure(
             terminal; else ``none``. A provider that is joined keeps its own exporters.
         sample: Share of new traces that is kept, from 0 to 1. Default: ``OTEL_TRACES_SAMPLER``.
         key: Secret of at least 32 bytes, the same in all your services: makes pseudonyms, and
-            signs what services tell each other. Also read from the file ``CXTRACE_KEY_FILE``.
-            Without one, a random key is used, and services cannot be joined.
+            signs what services tell each other. Also in ``CXTRACE_KEY_FILE``. Default: random.
         trusted_hosts: Hosts that may be told of journey and customer, beside those of your own
             network: ``api.example.com``, ``*.example.com``.
         trust_inbound: Whose word about the journey counts: ``signed`` (with our key), ``always``
             or ``never``.
         unknown_destination: What a request carries whose host cannot be told: ``nothing``, or
             ``names`` of journey, stage and touchpoint, never an id.
-        public_endpoint: Strangers call this service: start a new trace, linked to theirs, for
-            every request that is not signed. So nobody outside decides what you sample.
+        public_endpoint: Strangers call this service: a request that is not signed starts a new
+            trace, linked to theirs. So nobody outside decides what you sample.
         consent_required: Treat consent that is unknown as denied.
-        event_signal: Signals become events of the ``span``, ``log`` records, or ``both``. Default:
-            ``span`` where nobody takes log records, else ``both``.
+        event_signal: Signals become events of the ``span``, ``log`` records, or ``both``. The
+            default is ``both``, if somebody takes log records.
         signals_off: Kinds of signals that are not sent: ``emotion``, ``value`` and so on.
         metrics_opt_in: Metrics and labels of metrics to have beside those that are always there.
-        on_friction: Called with each friction that is sent, except those that it makes itself.
-            There is no variable for it.
+        spool: Folder for spans and log records that cannot be sent now. Default: memory alone.
+        spool_max_bytes: Of spans, and again of log records, such as ``64MiB``, the default.
+        spool_max_age: Seconds for which they are worth sending. Default: a day.
+        on_friction: Called with each friction that is sent, but its own, in a thread of cxtrace.
 
     Raises:
         ConfigurationError: A setting cannot be what it is. Nothing has been changed, except that
@@ -140,10 +156,14 @@ def _wire(settings: Settings) -> Wiring:
         undo.pop_all()
     for pipeline in wired.pipelines:
         pipeline.install()
+    if metrics is not None:
+        _self_metrics.observe(wired.ledgers)
     _runtime.use(runtime_of(settings, tracing_of(wired.provider, version())))
     _use_propagator()
     _bind(settings.journey_map)
     _flush_at_exit()
+    for delivery in wired.deliveries:
+        delivery.begin()
     return wired
 
 
@@ -205,7 +225,7 @@ def _stay_apart(settings: Settings, provider: trace.TracerProvider) -> Wiring:
         "become its spans, but spans of others are not tagged",
         type(provider).__qualname__,
     )
-    return Wiring(settings, provider, "apart", None, StampProcessor(), (), ())
+    return Wiring(settings, provider, "apart", None, StampProcessor())
 
 
 def _assemble(
@@ -213,29 +233,28 @@ def _assemble(
     provider: Any,
     mode: Literal["built", "joined"],
     wanted: str | SpanExporter | None,
-    exporters: Sequence[SpanExporter],
+    exporters: Sequence[tuple[str, SpanExporter]],
 ) -> Wiring:
     stamp = StampProcessor()
-    counting = tuple(map(CountingExporter, exporters))
-    processors = tuple(map(_batch, counting))
-    # Last, because nothing may have changed where one of OTEL_BSP_* is refused.
-    for processor in (stamp, *processors):
+    # First, because nothing may have changed where one of OTEL_BSP_* is refused.
+    deliveries = tuple(_delivery(settings, name, exporter) for name, exporter in exporters)
+    for processor in (stamp, *deliveries):
         provider.add_span_processor(processor)
     named = wanted if wanted is None or isinstance(wanted, str) else type(wanted).__qualname__
-    return Wiring(settings, provider, mode, named, stamp, counting, processors)
+    return Wiring(settings, provider, mode, named, stamp, deliveries)
 
 
-def _batch(exporter: CountingExporter) -> BatchSpanProcessor:
-    delay = _CONSOLE_DELAY_MS if isinstance(exporter.inner, TreeExporter) else None
-    return BatchSpanProcessor(exporter, schedule_delay_millis=delay)
+def _delivery(settings: Settings, name: str, exporter: SpanExporter) -> SpanDelivery:
+    delay = _CONSOLE_DELAY if isinstance(exporter, TreeExporter) else None
+    return SpanDelivery(exporter, delay=delay, spool=settings.spool_for(name))
 
 
-def _exporters(wanted: str | SpanExporter) -> list[SpanExporter]:
+def _exporters(wanted: str | SpanExporter) -> list[tuple[str, SpanExporter]]:
     """The exporters that are named, as OpenTelemetry does it: a list with commas, or none."""
     if not isinstance(wanted, str):
-        return [wanted]
+        return [("", wanted)]
     found = [name.strip() for name in wanted.split(",")]
-    return [span_exporter(name) for name in found if name not in {"", "none"}]
+    return [(name, span_exporter(name)) for name in found if name not in {"", "none"}]
 
 
 def _default_exporter(environ: Mapping[str, str]) -> str:
@@ -297,7 +316,7 @@ def _after_fork() -> None:
     _lock = threading.Lock()
     if wiring is not None:
         wiring.stamp.after_fork()
-        for part in (*wiring.exporters, *wiring.pipelines):
+        for part in (*wiring.deliveries, *wiring.pipelines):
             part.after_fork()
     prepare(shutdown)
 
@@ -309,13 +328,10 @@ def flush(timeout: float = DEADLINE) -> bool:
         timeout: Seconds; the call returns by then, whatever the exporter does.
 
     Returns:
-        True only if every span that had ended since ``configure()``, every log record and the
+        True only if all spans and log records that waited were delivered or are on disk, and the
         newest state of every metric was delivered, as far as the exporters are ours.
     """
-    if wiring is None:
-        return True
-    flushing = Flush(wiring, timeout)
-    return within(timeout, "_flush", flushing.run, flushing.is_done)
+    return True if wiring is None else _wiring.flush(wiring, timeout)
 
 
 def shutdown(timeout: float = DEADLINE) -> bool:
@@ -325,9 +341,26 @@ def shutdown(timeout: float = DEADLINE) -> bool:
         timeout: Seconds; the call returns by then, whatever the exporter does.
 
     Returns:
-        True only if every span, log record and metric was delivered.
+        True only if every span and log record was delivered or is on disk, and every metric
+        was delivered.
     """
-    wired = wiring
-    if wired is None:
+    if wiring is None:
         return True
-    return within(timeout, "_shutdown", lambda: shut_down(wired, timeout), lambda: False)
+    done = _wiring.shut_down(wiring, timeout)
+    _say_what_was_lost(wiring)
+    return done
+
+
+def _say_what_was_lost(wired: Wiring) -> None:
+    for delivery in wired.deliveries:
+        word, ledger = delivery.courier.word, delivery.ledger
+        if ledger.lost:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in ledger.dropped.items())
+            _guard.warn_once(
+                f"lost:{word}",
+                "cxtrace: %s of %s %s were lost: %s",
+                ledger.lost,
+                ledger.created + ledger.recovered,
+                word,
+                reasons,
+            )

@@ -68,6 +68,15 @@ def swallow(where: str, error: BaseException) -> None:
     )
 
 
+def attempt(where: str, call: Callable[[], object]) -> bool:
+    """Whether a call into the code of others neither raised nor said no."""
+    try:
+        return call() is not False
+    except Exception as error:  # noqa: BLE001
+        swallow(where, error)
+        return False
+
+
 def class_name(kind: type) -> str:
     """Module and name of a class; what is built in has no module."""
     name: str = _QUALNAME.__get__(kind)

@@ -2,13 +2,11 @@
 
 import logging
 import os
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from opentelemetry import _logs, metrics
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import Resource
@@ -17,12 +15,8 @@ from cxtrace import _guard
 from cxtrace._deadline import seconds
 from cxtrace._forkable import ForkableReader, forget_sums, renew_locks
 from cxtrace._settings import Settings
-from cxtrace.exporters import (
-    CountingLogExporter,
-    CountingMetricExporter,
-    log_exporter,
-    metric_exporter,
-)
+from cxtrace.delivery import LogDelivery
+from cxtrace.exporters import CountingMetricExporter, log_exporter, metric_exporter
 
 _logger = logging.getLogger("cxtrace")
 
@@ -96,7 +90,7 @@ class MetricPipeline:
         if self.mode == "joined":
             return flush_of_others(self.provider, timeout)
         # A provider that is shut down would collect once more, for exporters that take nothing.
-        done = self._is_shut or attempt("metrics", self.provider.force_flush)
+        done = self._is_shut or _guard.attempt("metrics", self.provider.force_flush)
         return done and all(exporter.is_up_to_date for exporter in self.exporters)
 
     def shutdown(self, timeout: float) -> bool:
@@ -104,7 +98,7 @@ class MetricPipeline:
         if self.mode == "joined" or self._is_shut:
             return self.flush(timeout)
         self._is_shut = True
-        return attempt("metrics", self.provider.shutdown) and self.flush(timeout)
+        return _guard.attempt("metrics", self.provider.shutdown) and self.flush(timeout)
 
     def discard(self) -> None:
         """Stop the threads of a provider that nobody has seen."""
@@ -114,11 +108,11 @@ class MetricPipeline:
     def after_fork(self) -> None:
         """Begin anew in a child: the parent's locks may be held, and its sums are its own."""
         if self.mode == "built":
-            attempt("fork", lambda: forget_sums(self.provider))
+            _guard.attempt("fork", lambda: forget_sums(self.provider))
         for reader in self.readers:
             reader.counting.after_fork()
             if not self._is_shut:
-                attempt("fork", reader.begin_anew)
+                _guard.attempt("fork", reader.begin_anew)
 
 
 def metric_pipeline(
@@ -152,7 +146,7 @@ class LogPipeline:
         provider: Of OpenTelemetry.
         mode: Whether we built it, or joined that of others, to which nothing is added.
         named: Our exporters, or None.
-        exporters: Ours, counting.
+        deliveries: Ours, one for each exporter.
     """
 
     def __init__(
@@ -160,21 +154,12 @@ class LogPipeline:
         provider: Any,
         mode: Literal["built", "joined"],
         named: str | None = None,
-        exporters: Sequence[CountingLogExporter] = (),
+        deliveries: Sequence[LogDelivery] = (),
     ) -> None:
         self.provider = provider
         self.mode: Literal["built", "joined"] = mode
         self.named = named
-        self.exporters = exporters
-        self._emitted = _Emitted()
-        self._is_shut = False
-        if mode == "built":
-            provider.add_log_record_processor(self._emitted)
-
-    @property
-    def emitted(self) -> int:
-        """Log records that were handed to a provider of ours."""
-        return self._emitted.count
+        self.deliveries = deliveries
 
     def install(self) -> None:
         """Make a provider that we built everybody's."""
@@ -182,61 +167,22 @@ class LogPipeline:
             _logs.set_logger_provider(self.provider)
 
     def flush(self, timeout: float) -> bool:
-        """Whether every record so far has been delivered, as far as can be told."""
-        if self.mode == "joined":
-            return flush_of_others(self.provider, timeout)
-        emitted = self.emitted
-        done = self._is_shut or attempt("logs", self.provider.force_flush)
-        return done and self.has_delivered(emitted)
+        """Whether a provider of others has been flushed; ours is, by its deliveries."""
+        return self.mode == "built" or flush_of_others(self.provider, timeout)
 
     def shutdown(self, timeout: float) -> bool:
-        """Send what is waiting and, if the provider is ours, stop."""
-        if self.mode == "joined" or self._is_shut:
+        """Stop a provider that is ours; flush one of others."""
+        if self.mode == "joined":
             return self.flush(timeout)
-        self._is_shut = True
-        return attempt("logs", self.provider.shutdown) and self.flush(timeout)
+        return _guard.attempt("logs", self.provider.shutdown)
 
     def discard(self) -> None:
-        """Stop the threads of a provider that nobody has seen."""
-        if self.mode == "built":
-            self.shutdown(0)
-
-    def has_delivered(self, emitted: int) -> bool:
-        """Whether each of our exporters has delivered so many records."""
-        return all(exporter.exported >= emitted for exporter in self.exporters)
+        """Nothing runs yet of a provider that nobody has seen."""
 
     def after_fork(self) -> None:
         """Begin anew in a child, where the parent's locks may be held for ever."""
         if self.mode == "built":
             renew_locks(self.provider)
-        self._emitted.after_fork()
-        for exporter in self.exporters:
-            exporter.after_fork()
-
-
-class _Emitted(LogRecordProcessor):
-    """Counts the log records that come by."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.RLock()
-
-    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Count."""
-        with self._lock:
-            self.count += 1
-
-    def after_fork(self) -> None:
-        """Count from zero."""
-        self.count = 0
-        self._lock = threading.RLock()
-
-    def shutdown(self) -> None:
-        """Nothing to do."""
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Nothing waits here."""
-        return True
 
 
 def log_pipeline(
@@ -262,22 +208,13 @@ def log_pipeline(
                 settings.event_signal,
             )
         return None
-    exporters = [CountingLogExporter(log_exporter(name)) for name in listed]
-    processors = [BatchLogRecordProcessor(exporter) for exporter in exporters]
+    deliveries = [
+        LogDelivery(log_exporter(name), spool=settings.spool_for(name)) for name in listed
+    ]
     provider = LoggerProvider(resource, shutdown_on_exit=False)
-    pipeline = LogPipeline(provider, "built", ",".join(listed), exporters)
-    for processor in processors:
-        provider.add_log_record_processor(processor)
-    return pipeline
-
-
-def attempt(where: str, call: Callable[[], object]) -> bool:
-    """Whether a call into OpenTelemetry neither raised nor said no."""
-    try:
-        return call() is not False
-    except Exception as error:  # noqa: BLE001
-        _guard.swallow(where, error)
-        return False
+    for delivery in deliveries:
+        provider.add_log_record_processor(delivery)
+    return LogPipeline(provider, "built", ",".join(listed), deliveries)
 
 
 def flush_of_others(provider: Any, timeout: float) -> bool:
@@ -285,4 +222,4 @@ def flush_of_others(provider: Any, timeout: float) -> bool:
     force_flush = getattr(provider, "force_flush", None)
     if force_flush is None:
         return True
-    return attempt("flush", lambda: force_flush(int(seconds(timeout) * 1_000)))
+    return _guard.attempt("flush", lambda: force_flush(int(seconds(timeout) * 1_000)))

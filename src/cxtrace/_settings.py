@@ -15,9 +15,11 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from cxtrace import attributes as names
 from cxtrace._project import tool_table
 from cxtrace._runtime import EventSignal, TrustInbound, UnknownDestination
+from cxtrace.delivery import SpoolSettings
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key, load_key
+from cxtrace.spool import MAX_AGE, MAX_BYTES
 
 # OpenTelemetry reads these by itself; in the environment, they come before a file.
 _OTEL_NAMES: Final = {
@@ -28,6 +30,14 @@ _OTEL_NAMES: Final = {
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _HOST: Final = re.compile(r"(?:\*\.)?[\w-]+(?:\.[\w-]+)*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
+_SIZE: Final = re.compile(r"(\d{1,18})\s*((?:[kmg]i?)?b?)", re.IGNORECASE)
+_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    **{f"{unit}{end}": 1_000**at for at, unit in enumerate("kmg", 1) for end in ("", "b")},
+    **{f"{unit}i{end}": 1_024**at for at, unit in enumerate("kmg", 1) for end in ("", "b")},
+}
+_LEAST_BYTES: Final = 2**20
 _OTHER_VARIABLES: Final = ("MAP", "KEY_FILE", "BACKENDS", "DIST")
 
 SIGNALS: Final = (
@@ -104,6 +114,31 @@ def _key(value: object) -> str | bytes:
     raise ValueError("text or bytes")
 
 
+def _folder(value: object) -> Path:
+    if isinstance(value, (str, os.PathLike)) and str(value).strip():
+        return Path(value).expanduser().absolute()
+    raise ValueError("a folder on a disk of this machine")
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        found = _SIZE.fullmatch(str(value).strip())
+        size: int = int(found[1]) * _UNITS[found[2].lower()] if found else 0
+        if size >= _LEAST_BYTES:
+            return size
+    raise ValueError('a number of bytes such as 67108864 or "64MiB", and a MiB at least')
+
+
+def _seconds(value: Any) -> float:
+    try:
+        found = float(value)
+    except (OverflowError, TypeError, ValueError):
+        found = 0.0
+    if isinstance(value, bool) or not 0.0 < found < float("inf"):
+        raise ValueError("a number of seconds above zero")
+    return found
+
+
 def _choice(choices: tuple[str, ...]) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if value in choices:
@@ -151,8 +186,18 @@ class Settings:
     event_signal: EventSignal | None = _setting(_choice(get_args(EventSignal)))
     signals_off: frozenset[str] = _setting(_words(SIGNALS), frozenset())
     metrics_opt_in: frozenset[str] = _setting(_words(OPT_IN), frozenset())
+    spool: Path | None = _setting(_folder)
+    spool_max_bytes: int = _setting(_bytes, MAX_BYTES)
+    spool_max_age: float = _setting(_seconds, MAX_AGE)
     on_friction: Callable[[Any], object] | None = None
     journey_map: JourneyMap | None = None
+
+    def spool_for(self, exporter: object) -> SpoolSettings | None:
+        """The spool of an exporter; what writes on this machine needs none."""
+        is_here = isinstance(exporter, str) and exporter.partition(":")[0] in {"console", "file"}
+        if self.spool is None or is_here:
+            return None
+        return SpoolSettings(self.spool, self.spool_max_bytes, self.spool_max_age)
 
 
 def settle(

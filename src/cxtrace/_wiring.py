@@ -1,14 +1,17 @@
 """What ``configure()`` put together, and how it is flushed and shut down."""
 
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Literal
 
 from attrs import field, frozen
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from cxtrace._deadline import seconds
-from cxtrace._pipelines import LogPipeline, MetricPipeline, attempt
+from cxtrace import _guard, _observers
+from cxtrace._deadline import seconds, within
+from cxtrace._ledger import Ledger
+from cxtrace._pipelines import LogPipeline, MetricPipeline, flush_of_others
 from cxtrace._settings import Settings
-from cxtrace.exporters import CountingExporter
+from cxtrace.delivery import LogDelivery, SpanDelivery
 from cxtrace.processors import StampProcessor
 
 
@@ -21,8 +24,7 @@ class Wiring:
     mode: Literal["built", "joined", "apart"]
     named: str | None
     stamp: StampProcessor = field(repr=False)
-    exporters: tuple[CountingExporter, ...] = field(repr=False)
-    processors: tuple[BatchSpanProcessor, ...] = field(repr=False)
+    spans: tuple[SpanDelivery, ...] = field(default=(), repr=False)
     metrics: MetricPipeline | None = field(default=None, repr=False)
     logs: LogPipeline | None = field(default=None, repr=False)
 
@@ -31,64 +33,83 @@ class Wiring:
         """What takes metrics and log records."""
         return [each for each in (self.metrics, self.logs) if each is not None]
 
+    @property
+    def deliveries(self) -> list[SpanDelivery | LogDelivery]:
+        """What we deliver ourselves."""
+        return [*self.spans, *(() if self.logs is None else self.logs.deliveries)]
 
-class Flush:
-    """One flush: what had to be delivered when it began, and how far it has come."""
+    def ledgers(self) -> list[tuple[str, Ledger]]:
+        """What became of spans, log records and data points; of several exporters, the slowest."""
+        found: list[tuple[str, Ledger]] = []
+        for word, deliveries in (
+            ("spans", self.spans),
+            ("logs", self.logs and self.logs.deliveries),
+        ):
+            if deliveries:
+                found.append((word, furthest_behind(deliveries)))
+        if self.metrics is not None and self.metrics.exporters:
+            exported = sum(exporter.exported for exporter in self.metrics.exporters)
+            failed = sum(exporter.failed for exporter in self.metrics.exporters)
+            dropped = {"failed": failed} if failed else {}
+            found.append(("metrics", Ledger(exported + failed, 0, exported, dropped=dropped)))
+        return found
 
-    def __init__(self, wired: Wiring, timeout: float) -> None:
-        self._wired = wired
-        self._timeout = timeout
-        self._ended = wired.stamp.ended
-        self._emitted = 0 if wired.logs is None else wired.logs.emitted
-        self._has_metrics = wired.metrics is None
-
-    def run(self) -> bool:
-        """Flush metrics and logs first: under steady traffic that of the spans has no end."""
-        metrics, logs = self._wired.metrics, self._wired.logs
-        if metrics is not None:
-            self._has_metrics = metrics.flush(self._timeout)
-        has_logs = logs is None or logs.flush(self._timeout)
-        has_spans = _flush_spans(self._wired, self._timeout)
-        return self._has_metrics and has_logs and has_spans
-
-    def is_done(self) -> bool:
-        """Whether what there was has been delivered, even if OpenTelemetry goes on flushing."""
-        wired = self._wired
-        return (
-            self._has_metrics
-            and (wired.logs is None or wired.logs.has_delivered(self._emitted))
-            and bool(wired.exporters)
-            and _delivered(wired, self._ended)
-        )
+    @property
+    def has_parts_of_others(self) -> bool:
+        """Whether telemetry leaves by anything but our own deliveries."""
+        joined_logs = self.logs is not None and not self.logs.deliveries
+        return self.metrics is not None or joined_logs or not self.spans
 
 
-def _flush_spans(wired: Wiring, timeout: float) -> bool:
-    if wired.mode == "built" or wired.processors:
-        ended = wired.stamp.ended
-        for processor in wired.processors:
-            processor.force_flush()
-        return _delivered(wired, ended)
-    force_flush = getattr(wired.provider, "force_flush", None)
-    return force_flush is not None and bool(force_flush(int(seconds(timeout) * 1_000)))
+def furthest_behind(deliveries: Sequence[SpanDelivery | LogDelivery]) -> Ledger:
+    """The ledger of the exporter that has delivered least."""
+    return min((each.ledger for each in deliveries), key=lambda ledger: ledger.exported)
+
+
+def flush(wired: Wiring, timeout: float) -> bool:
+    """Whether all that waits was delivered or is on disk, within so many seconds."""
+    until = monotonic() + seconds(timeout)
+    told = _observers.drain(seconds(timeout))  # First: a hook may open touchpoints.
+    # Our threads work while this one waits for OpenTelemetry's.
+    asked = [(each.courier, each.courier.ask()) for each in wired.deliveries]
+    done = _others(wired, "_flush", until, lambda: _flush_others(wired, timeout))
+    delivered = [courier.wait(ticket, until) for courier, ticket in asked]
+    return told and done and all(delivered)
 
 
 def shut_down(wired: Wiring, timeout: float) -> bool:
-    """Whether everything was delivered before our parts, and no others, stopped."""
-    done = [attempt("_shutdown", lambda: _shutdown_spans(wired, timeout))]
-    done += [pipeline.shutdown(timeout) for pipeline in wired.pipelines]
-    return all(done)
+    """Whether everything was delivered, or is on disk, before our parts, and no others, stopped."""
+    until = monotonic() + seconds(timeout)
+    told = _observers.drain(seconds(timeout) / 2)
+    if not told:
+        _guard.count("on_friction.dropped", _observers.waiting())
+    couriers = [each.courier for each in wired.deliveries]
+    asked = [(courier, courier.ask_to_close(until)) for courier in couriers]
+    done = _others(wired, "_shutdown", until, lambda: _shut_others_down(wired, timeout))
+    delivered = [courier.close(ticket, until) for courier, ticket in asked]
+    return told and done and all(delivered)
 
 
-def _shutdown_spans(wired: Wiring, timeout: float) -> bool:
+def _others(wired: Wiring, where: str, until: float, work: Callable[[], bool]) -> bool:
+    if not wired.has_parts_of_others and where == "_flush":
+        return True
+    return within(max(until - monotonic(), 0.0), where, work, lambda: False)
+
+
+def _flush_others(wired: Wiring, timeout: float) -> bool:
+    done = [pipeline.flush(timeout) for pipeline in wired.pipelines]
+    return all([*done, _flush_provider(wired, timeout)])
+
+
+def _flush_provider(wired: Wiring, timeout: float) -> bool:
+    if wired.mode == "built" or wired.spans:
+        return True
+    can_flush = hasattr(wired.provider, "force_flush")
+    return can_flush and flush_of_others(wired.provider, timeout)
+
+
+def _shut_others_down(wired: Wiring, timeout: float) -> bool:
+    done = [pipeline.shutdown(timeout) for pipeline in wired.pipelines]
     if wired.mode == "built":
-        wired.provider.shutdown()
-        return _delivered(wired, wired.stamp.ended)
-    if not wired.processors:
-        return _flush_spans(wired, timeout)
-    for processor in wired.processors:
-        processor.shutdown()  # type: ignore[no-untyped-call]
-    return _delivered(wired, wired.stamp.ended)
-
-
-def _delivered(wired: Wiring, ended: int) -> bool:
-    return all(exporter.exported >= ended for exporter in wired.exporters)
+        done.append(_guard.attempt("shutdown", wired.provider.shutdown))
+    return all([*done, _flush_provider(wired, timeout)])

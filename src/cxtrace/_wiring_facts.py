@@ -160,7 +160,11 @@ class WiringFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain dictionaries, for a health page."""
-        return asdict(self)
+        return asdict(self, value_serializer=_plain)
+
+
+def _plain(_owner: object, _field: object, value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def read() -> WiringFacts:

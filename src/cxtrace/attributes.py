@@ -318,6 +318,17 @@ METRIC_HANDOFF_DURATION: Final = "cx.handoff.duration"
 METRIC_VALUE_ATTRIBUTED: Final = "cx.value.attributed"
 METRIC_FUNCTION_VERDICTS: Final = "cx.function.verdicts"
 
+# What cxtrace says of itself
+
+SDK_SIGNAL: Final = "cxtrace.sdk.signal"
+"""What is delivered."""
+METRIC_SDK_CREATED: Final = "cxtrace.sdk.created"
+METRIC_SDK_RECOVERED: Final = "cxtrace.sdk.recovered"
+METRIC_SDK_EXPORTED: Final = "cxtrace.sdk.exported"
+METRIC_SDK_QUEUED: Final = "cxtrace.sdk.queued"
+METRIC_SDK_SPOOLED: Final = "cxtrace.sdk.spooled"
+METRIC_SDK_DROPPED: Final = "cxtrace.sdk.dropped"
+
 # OpenTelemetry's own names that we set
 
 CUSTOMER_PSEUDONYM: Final = "enduser.pseudo.id"

@@ -3,32 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from attrs import Factory, asdict, field, frozen
+from attrs import asdict, field, fields, frozen
 
-from cxtrace import _config, _guard, _runtime
+from cxtrace import _config, _guard, _runtime, _wiring_facts
+from cxtrace._ledger import Ledger
 from cxtrace._pipelines import LogPipeline, MetricPipeline
-from cxtrace._wiring import Wiring
+from cxtrace._wiring import furthest_behind
+from cxtrace._wiring_facts import WiringFacts
 from cxtrace.binding import BoundFunction, bound_functions
-
-
-@frozen
-class SpanLedger:
-    """Spans of this process, all sources together, since it was configured.
-
-    Attributes:
-        ended: Sampled spans that ended.
-        exported: Spans that the exporter says it delivered.
-        failed: Spans that the exporter gave up on.
-        waiting: Spans not handed to the exporter: queued, or dropped by a full queue.
-    """
-
-    ended: int = 0
-    exported: int = 0
-    failed: int = 0
-    waiting: int = field(
-        init=False,
-        default=Factory(lambda self: max(self.ended - self.exported - self.failed, 0), True),
-    )
 
 
 @frozen
@@ -48,28 +30,18 @@ class MetricLedger:
     failed: int = 0
 
 
-@frozen
-class LogLedger:
+@frozen(kw_only=True)
+class LogLedger(Ledger):
     """Log records of this process, of all sources, since it was configured.
 
     Attributes:
-        provider: ``built`` by cxtrace, or ``joined``: then the exporters are the host's own.
+        provider: ``built`` by cxtrace, or ``joined``: then the exporters are the host's own, and
+            nothing is counted.
         exporter: Ours, by name; None where it is the host's own.
-        emitted: Log records that were handed to a provider of ours.
-        exported: Log records that the exporter says it delivered.
-        failed: Log records that the exporter gave up on.
-        waiting: Log records not handed to the exporter: queued, or dropped by a full queue.
     """
 
     provider: Literal["built", "joined"]
     exporter: str | None = None
-    emitted: int = 0
-    exported: int = 0
-    failed: int = 0
-    waiting: int = field(
-        init=False,
-        default=Factory(lambda self: max(self.emitted - self.exported - self.failed, 0), True),
-    )
 
 
 @frozen
@@ -82,27 +54,35 @@ class Report:
         exporter: The one in force, by name; None where it is the host's own.
         journey_map: Name and version, or None.
         key_id: Of the key for pseudonyms; ``ephemeral`` where none was given; None until used.
-        spans: The ledger; None where no exporter is ours.
-        metrics: Theirs; None where nobody takes metrics.
-        logs: Those of log records; None where nobody takes them.
+        spans: What became of spans, of all sources; None where no exporter is ours. Of several
+            exporters, the one that is furthest behind.
+        metrics: What became of metrics; None where nobody takes them.
+        logs: What became of log records, likewise.
         counts: Input that was refused and errors that were swallowed, by kind.
         bindings: Functions that the map binds, and whether each is ``bound``, ``missing``, or
             ``waiting`` for its module to be imported.
+        wiring: Which providers, processors, exporters, propagators and sampler are at work, and
+            whose they are.
     """
 
     provider: Literal["built", "joined", "apart"] | None
     exporter: str | None
     journey_map: str | None
     key_id: str | None
-    spans: SpanLedger | None
+    spans: Ledger | None
     metrics: MetricLedger | None
     logs: LogLedger | None
     counts: Mapping[str, int]
     bindings: tuple[BoundFunction, ...] = ()
+    wiring: WiringFacts | None = field(default=None, eq=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain dictionaries, for a health page."""
-        return {**asdict(self), "bindings": [asdict(each) for each in self.bindings]}
+        return {
+            **asdict(self),
+            "bindings": [asdict(each) for each in self.bindings],
+            "wiring": None if self.wiring is None else self.wiring.to_dict(),
+        }
 
 
 def report() -> Report:
@@ -115,20 +95,13 @@ def report() -> Report:
         exporter=None if wired is None else wired.named,
         journey_map=None if journey_map is None else f"{journey_map.name} {journey_map.version}",
         key_id=None if runtime.key is None else runtime.key.key_id,
-        spans=None if wired is None else _spans(wired),
+        spans=None if wired is None or not wired.spans else furthest_behind(wired.spans),
         metrics=None if wired is None else _metrics(wired.metrics),
         logs=None if wired is None else _logs(wired.logs),
         counts=_guard.counts(),
         bindings=bound_functions(),
+        wiring=_wiring_facts.read(),
     )
-
-
-def _spans(wired: Wiring) -> SpanLedger | None:
-    if not wired.exporters:
-        return None
-    ended = wired.stamp.ended
-    behind = min(wired.exporters, key=lambda exporter: exporter.exported)
-    return SpanLedger(ended, behind.exported, behind.failed)
 
 
 def _metrics(pipeline: MetricPipeline | None) -> MetricLedger | None:
@@ -142,8 +115,6 @@ def _metrics(pipeline: MetricPipeline | None) -> MetricLedger | None:
 def _logs(pipeline: LogPipeline | None) -> LogLedger | None:
     if pipeline is None:
         return None
-    if not pipeline.exporters:
-        return LogLedger(pipeline.mode)
-    emitted = pipeline.emitted
-    behind = min(pipeline.exporters, key=lambda exporter: exporter.exported)
-    return LogLedger(pipeline.mode, pipeline.named, emitted, behind.exported, behind.failed)
+    found = furthest_behind(pipeline.deliveries) if pipeline.deliveries else Ledger()
+    counts = {each.name: getattr(found, each.name) for each in fields(Ledger)}
+    return LogLedger(provider=pipeline.mode, exporter=pipeline.named, **counts)

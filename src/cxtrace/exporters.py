@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from cxtrace._console import TreeExporter
-from cxtrace._counting import CountingExporter, CountingLogExporter, CountingMetricExporter
+from cxtrace._counting import CountingMetricExporter
 from cxtrace._otlp import otlp_exporter, otlp_log_exporter, otlp_metric_exporter, unknown
 from cxtrace._otlp_file import (
     FileLogExporter,
@@ -27,8 +27,6 @@ from cxtrace._tree import RecordedSpan
 from cxtrace.exceptions import ConfigurationError
 
 __all__ = [
-    "CountingExporter",
-    "CountingLogExporter",
     "CountingMetricExporter",
     "FileLogExporter",
     "FileMetricExporter",

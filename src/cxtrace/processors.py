@@ -1,18 +1,14 @@
 """Stamp the context on every span that starts under it, whoever makes it."""
 
-import threading
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import TraceFlags
 
 from cxtrace import _guard
 from cxtrace._scope import RequestScope
 from cxtrace._span import LeanSpan, stamp
 from cxtrace.context import KEY, CXContext
-
-_SAMPLED: Final = TraceFlags.SAMPLED
 
 MAX_WATCHED: int = 10_000
 """Open spans of others that late identity can reach, over all requests."""
@@ -26,21 +22,11 @@ class StampProcessor(SpanProcessor):
     """
 
     def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._ended = 0
-        self._lock = threading.RLock()  # a finaliser or a signal handler may end a span too
         self._watched: dict[int, RequestScope] = {}
 
-    @property
-    def ended(self) -> int:
-        """Sampled spans that have ended: what the exporters should get."""
-        return self._ended
-
     def after_fork(self) -> None:
-        """Begin anew in a child: what the parent has ended is the parent's to send."""
-        self._begin()
+        """Begin anew in a child: the open spans are the parent's."""
+        self._watched = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp the span; an error of ours never reaches the host."""
@@ -66,17 +52,13 @@ class StampProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Forget the span; an error of ours never reaches the host."""
+        if type(span) is LeanSpan:
+            return
         try:
             identity = span.get_span_context()
-            if identity is None:
-                return
-            if identity[3] & _SAMPLED:
-                with self._lock:
-                    self._ended += 1
-            if type(span) is not LeanSpan:
-                scope = self._watched.pop(identity[1], None)
-                if scope is not None:
-                    scope.release(identity[1], span)
+            scope = None if identity is None else self._watched.pop(identity[1], None)
+            if identity is not None and scope is not None:
+                scope.release(identity[1], span)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("stamp.on_end", error)
 

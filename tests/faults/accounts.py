@@ -51,6 +51,10 @@ class Books:
         names = ("created", "recovered", "exported", "queued", "spooled")
         numbers = {name: said.get(name) or 0 for name in names}
         dropped = {reason: count for reason, count in (said.get("dropped") or {}).items() if count}
+        died = said.get("died") or 0  # created, and lost, by a process that can say no more
+        if died:
+            numbers["created"] += died
+            dropped["died"] = died
         return cls(**numbers, dropped=dropped)
 
     @classmethod

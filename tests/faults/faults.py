@@ -76,6 +76,7 @@ class Fault:
         exits: Whether the service is told to end while the fault lasts.
         on_a_full_disk: Whether the spool lies on a disk that is filled.
         loses: Whether what is in the memory of a process may go with it.
+        kills: Whether a process is killed that can say nothing more.
         repeats: Whether what the service gave up waiting for arrives all the same, so that each
             attempt makes a batch come once more.
     """
@@ -91,6 +92,7 @@ class Fault:
     exits: bool = False
     on_a_full_disk: bool = False
     loses: bool = False
+    kills: bool = False
     repeats: bool = False
 
     @property
@@ -213,7 +215,12 @@ _LASTING: Final = (
         loses=True,
     ),
     Fault(
-        "worker-killed", "a worker is killed (kill -9)", _kill_worker, server="gunicorn", loses=True
+        "worker-killed",
+        "a worker is killed (kill -9)",
+        _kill_worker,
+        server="gunicorn",
+        loses=True,
+        kills=True,
     ),
     Fault(
         "both-killed",
@@ -222,6 +229,7 @@ _LASTING: Final = (
         _start,
         server="gunicorn",
         loses=True,
+        kills=True,
     ),
     Fault("forks", "five short children a second that make spans", again=_fork, server="gunicorn"),
     Fault(

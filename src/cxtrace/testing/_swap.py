@@ -89,7 +89,7 @@ def _private(settings: Settings, clock: Clock) -> tuple[Capture, list[tuple[Any,
     runtime = runtime_of(settings, providers.tracing)
     runtime.meter_provider, runtime.logger_provider = providers.meter, providers.event_provider
     # Joined, and without exporters of ours: nothing to flush, and nothing that can be shut down.
-    wiring = Wiring(settings, providers.tracer, "joined", None, providers.stamp, (), ())
+    wiring = Wiring(settings, providers.tracer, "joined", None, providers.stamp)
     return Capture(providers, runtime, clock, counts), [
         (_clock, "wall_ns", clock.wall_ns),
         (_clock, "wall", clock.wall),
