@@ -1,6 +1,8 @@
 """The processors that deliver spans and log records, with OpenTelemetry's settings."""
 
+import gc
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,6 +189,44 @@ def test_what_others_have_left_is_sent_at_once(tmp_path: Path) -> None:
     assert after.ledger == Ledger(recovered=1, exported=1)
     after.shutdown()
     SpanDelivery(exporter).begin()
+
+
+@pytest.mark.parametrize("with_spool", [False, True], ids=["memory", "spool"])
+def test_memory_has_a_ceiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_spool: bool
+) -> None:
+    """However long a receiver is away: what waits takes no more than a full queue does."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "200")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50")
+    spool = SpoolSettings(tmp_path, 2**20, 3_600) if with_spool else None
+    exporter = Exporter()
+    exporter.is_up = False
+    delivery = SpanDelivery(exporter, spool=spool)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(delivery)
+    tracer = provider.get_tracer("test")
+
+    def make(count: int) -> int:
+        for number in range(count):
+            with tracer.start_as_current_span("a", attributes={"text": f"{number:0500}"}):
+                pass
+            if not number % 50:
+                provider.force_flush(200 if with_spool else 0)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        full, later = make(1_000), make(2_000)
+    finally:
+        tracemalloc.stop()
+    ledger = delivery.ledger
+
+    assert ledger.created == 3_000
+    assert ledger.is_balanced
+    assert ledger.queued <= 250
+    assert later - full < 200_000
+    provider.shutdown()
 
 
 def test_limits_by_opentelemetrys_variables(monkeypatch: pytest.MonkeyPatch) -> None:
