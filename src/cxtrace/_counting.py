@@ -1,6 +1,8 @@
 """An exporter of metrics that counts what another one delivers."""
 
+import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,7 +13,53 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
 )
 
-from cxtrace._outlet import Watched
+_logger = logging.getLogger("cxtrace")
+
+
+class _Watched:
+    """An exporter that is called, but never believed to behave.
+
+    The first exception is logged, by its class alone. The first refusal over OTLP is too, with what
+    to set: not every store of traces takes more.
+
+    Args:
+        exporter: Of metrics.
+    """
+
+    def __init__(self, exporter: MetricExporter) -> None:
+        self._exporter = exporter
+        self._has_warned = False
+
+    def call(self, method: Callable[..., Any], *args: object, **more: object) -> Any:
+        """What the method returns; None if it raised."""
+        try:
+            return method(*args, **more)
+        except Exception as error:  # noqa: BLE001 - an exporter of others may not break the host
+            if not self._has_warned:
+                self._has_warned = True
+                _logger.warning(
+                    "cxtrace: %s raised %s over metrics; later failures are only counted",
+                    type(self._exporter).__name__,
+                    type(error).__name__,
+                )
+            return None
+
+    def advise(self) -> None:
+        """Something was not delivered: say what may be set."""
+        over_otlp = type(self._exporter).__module__.startswith("opentelemetry.exporter.otlp.")
+        if over_otlp and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "cxtrace: metrics were not delivered; later failures are only counted. If the "
+                "endpoint takes spans alone, as Jaeger does, set OTEL_METRICS_EXPORTER=none, or "
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT to one that takes them"
+            )
+
+    def after_fork(self) -> None:
+        """Tell an exporter that cares that it lives in a child now."""
+        method = getattr(self._exporter, "after_fork", None)
+        if method is not None:
+            self.call(method)
 
 
 class CountingMetricExporter(MetricExporter):
@@ -27,7 +75,7 @@ class CountingMetricExporter(MetricExporter):
         super().__init__(temporality, inner._preferred_aggregation)  # noqa: SLF001
         self.inner = inner
         self._sums_are_repeated = AggregationTemporality.DELTA not in (temporality or {}).values()
-        self._watched = Watched(inner, "metrics", "METRICS")
+        self._watched = _Watched(inner)
         self._begin()
 
     def _begin(self) -> None:

@@ -53,7 +53,7 @@ class Courier:
         limits: Limits,
         books: Books,
     ) -> None:
-        self.word = word
+        self.word: Signal = word
         self.limits = limits
         self.books = books
         self.keeper: Keeper | None = None
