@@ -181,11 +181,20 @@ def _sends(exporter: dict[str, Any] | None, on: _drawing.Paper) -> str:
     return f" {on.glyphs.arrow} {' '.join(word for word in words if word)}"
 
 
+def _balance(ledger: dict[str, Any]) -> str:
+    """What became of everything, but for what is nothing."""
+    counts = {**ledger, **ledger["dropped"]}
+    del counts["dropped"]
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+
+
 def _probe(probe: dict[str, Any]) -> Iterator[str]:
     yield _row("trace", probe["trace_id"])
     yield _row("journey", probe["journey_id"])
     state = "delivered" if probe["is_delivered"] else "not all delivered"
     yield _row("sent", f"{state}, after {probe['sent_seconds']:.2f} s")
+    for signal, ledger in probe["ledgers"].items():
+        yield _row(signal, _balance(ledger))
     if probe["backend"] is None:
         yield _row("read back", "not asked for; --query URL does it")
         return

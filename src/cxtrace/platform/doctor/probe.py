@@ -47,6 +47,7 @@ class Probe:
         is_delivered: Whether all exporters that are ours say, in time, that they delivered it and
             the metrics and log records beside it.
         sent_seconds: How long that took.
+        ledgers: What became of all that this process made, by signal, as in ``report()``.
         sent: The attributes that it was sent with.
         backend: Where it was read back, as ``Jaeger``; None where nobody was asked.
         read_seconds: From the end of the probe until it was found there; None if it was not.
@@ -60,6 +61,7 @@ class Probe:
     is_sampled: bool
     is_delivered: bool
     sent_seconds: float
+    ledgers: Mapping[str, Any] = field(factory=dict)
     sent: Mapping[str, Any] = field(factory=dict)
     backend: str | None = None
     read_seconds: float | None = None
@@ -93,7 +95,7 @@ def send(timeout: float, *, is_taken: bool) -> tuple[Probe, float]:
     if not span.get_span_context().trace_flags.sampled:
         span = _walk(journey_id, under=_sampled_parent())
     identity = span.get_span_context()
-    ended, kept = time.monotonic(), _on_disk()
+    ended, kept, wired = time.monotonic(), _on_disk(), _config.wiring
     is_delivered = _config.flush(timeout) and _on_disk() <= kept
     return Probe(
         trace_id=format_trace_id(identity.trace_id),
@@ -101,6 +103,7 @@ def send(timeout: float, *, is_taken: bool) -> tuple[Probe, float]:
         is_sampled=identity.trace_flags.sampled,
         is_delivered=is_delivered and is_taken and identity.trace_flags.sampled,
         sent_seconds=time.monotonic() - ended,
+        ledgers={} if wired is None else {each: asdict(found) for each, found in wired.ledgers()},
         sent=dict(getattr(span, "attributes", None) or {}),
     ), ended
 
