@@ -363,6 +363,21 @@ def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _guard.counts()["errors.delivery.thread"] > 0
 
 
+def test_end_of_a_courier_that_carried_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started at the end, and none is needed, nothing is said."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    receiver = Receiver()
+    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
+
+    assert courier.close(courier.ask_to_close(soon()), soon())
+    assert receiver.is_ended
+    assert _guard.counts() == {}
+
+
 def test_child_begins_anew() -> None:
     """What waits in the parent is not the child's; it counts from zero, and works."""
     receiver = Receiver()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxtrace import _guard, _routes
-from cxtrace._routes import LONGEST_PATH, Piece, Routes
+from cxtrace._routes import LONGEST_PATH, Piece, Routes, Templates
 from tests.strategies import identifiers, paths
 
 pytestmark = pytest.mark.usefixtures("forgetful")
@@ -208,6 +209,25 @@ def test_the_framework_is_asked_only_about_what_varies() -> None:
     assert asked == ["/b/7"]
 
 
+def test_the_framework_is_asked_only_where_another_of_its_templates_fits() -> None:
+    """Where it has none of another form for a path, it can mean nothing else."""
+    asked: list[str] = []
+    routes = Routes([("GET /b/{x}", "b")])
+    every = Templates(["/b/<int:y>", "/b/me", "/{z}/you", "/c/{x}", "/b/{x}/{y}", "/b"])
+    for path in ("/b/7", "/b/me", "/b/you", "/b/7/"):
+        routes.find("GET", path, lambda path=path: asked.append(path), lambda: every)  # type: ignore[misc]
+
+    assert asked == ["/b/me", "/b/you"]
+
+
+def test_a_template_of_any_length_may_always_be_meant() -> None:
+    """It may fit whatever a route fits, however many parts they have."""
+    every = Templates(["/files/{rest:path}"])
+
+    assert every.has_rival("/files/{}/{}", "/files/a/b")
+    assert not every.has_rival("/items/{}", "/items/7")
+
+
 def test_a_long_path_is_compared_with_no_template() -> None:
     """A strange path costs no time; a route without parameters may be as long as it likes."""
     long = "/" + "x" * LONGEST_PATH
@@ -315,6 +335,21 @@ def test_a_path_made_of_a_template_is_found_by_it(template: str, data: st.DataOb
     assert hit is not None
     assert hit[0] == template
     assert hit[1] == told
+
+
+@given(st.lists(paths, min_size=1, max_size=4), paths, st.integers(0, 3), st.data())
+def test_to_know_every_template_changes_nothing_but_the_time(
+    templates: list[str], route: str, chosen: int, data: st.DataObject
+) -> None:
+    """Whatever the framework means, a request leads to the same as if it were always asked."""
+    means = templates[chosen % len(templates)]
+    part = st.sampled_from(["a", "b", "x-y", "7"])
+    path = re.sub(r"{[^}]*}", lambda _: data.draw(part), data.draw(st.sampled_from([means, route])))
+    routes, template = Routes([(f"GET {route}", 1), ("GET /{any}", 2)]), lambda: means
+
+    always = routes.find("GET", path, template)
+
+    assert routes.find("GET", path, template, lambda: Templates(templates)) == always
 
 
 @given(st.lists(paths, max_size=4), identifiers.map("/{}".format) | paths, st.sampled_from("*G"))

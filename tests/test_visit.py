@@ -9,18 +9,19 @@ from uuid import UUID
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import Context, attach, detach, get_current, get_value, set_value
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 import cxtrace
-from cxtrace import _guard, _journey, _visit, privacy, touchpoint
+from cxtrace import _guard, _journey, _runtime, _touchpoint, _visit, privacy, touchpoint
 from cxtrace import attributes as names
-from cxtrace._scope import MAX_ENDED_SPANS
+from cxtrace._scope import MAX_ENDED_SPANS, RequestScope
+from cxtrace._touchpoint import outermost
 from cxtrace._visit import Bound, Visit
 from cxtrace.binding import bindings
-from cxtrace.context import LINKING, cx_of
+from cxtrace.context import LINKING, CXContext, cx_of, with_cx
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
 from cxtrace.propagation import CXPropagator
@@ -756,6 +757,66 @@ def test_a_noun_that_does_not_open_leaves_the_journey(
 
     assert visit.handle is None
     assert customer_of(cx.tags("SELECT")) == cx.pseudonym("7")
+
+
+def test_a_touchpoint_that_does_not_open_leaves_what_is_known_on_the_servers_span(
+    cx: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The span of the server says who the customer is, though it is no touchpoint."""
+    monkeypatch.setattr(_touchpoint, "plan_of", lambda *_: 1 / 0)
+    with cx.tracer.start_as_current_span("POST", kind=SERVER):
+        visit = arrive(cx, shop('customer = { path = "order" }'))
+        visit.answer(200, no_header)
+        visit.leave()
+
+    assert visit.handle is None
+    assert customer_of(cx.tags("POST")) == cx.pseudonym("7")
+    assert _guard.counts() == {"errors.touchpoint": 1}
+
+
+def test_every_span_that_is_open_learns_who_the_customer_is(cx: Capture) -> None:
+    """The server's own hears of it with its touchpoint, and those around it at once."""
+    with cx.tracer.start_as_current_span("proxy") as outside:
+        context = with_cx(get_current(), CXContext(RequestScope(_runtime.current.anonymous)))
+        cx_of(context).scope.adopt(outside.get_span_context().span_id, outside)  # type: ignore[union-attr]
+        token = attach(context)
+        with cx.tracer.start_as_current_span("POST", kind=SERVER):
+            visit = arrive(cx, shop('customer = { path = "order" }'))
+            visit.leave()
+        detach(token)
+
+    assert cx.names == ["POST", "proxy"]
+    assert {customer_of(cx.tags(name)) for name in cx.names} == {cx.pseudonym("7")}
+
+
+def test_a_customer_who_has_not_agreed_is_nobody_on_the_servers_span(cx: Capture) -> None:
+    """Where consent is required, what others have written there of a person is taken away."""
+    cx.use(journey_map=shop('customer = { path = "order" }'), consent_required=True)
+    with cx.tracer.start_as_current_span("POST", kind=SERVER) as server:
+        token = attach(with_cx(get_current(), outermost(get_current())))
+        server.set_attribute(names.CUSTOMER_PSEUDONYM, "somebody")
+        again().leave()
+        detach(token)
+
+    assert customer_of(cx.tags("POST")) is None
+    assert cx.tags("POST")["cx.touchpoint.name"] == "pay"
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_the_host_has_left_attached_stays(cx: Capture, finished: bool) -> None:
+    """Only what is ours is taken back at the end; the rest is somebody else's."""
+    before = get_current()
+    visit = arrive(cx, shop())
+    attach(set_value("theirs", 1))
+    if finished:
+        visit.finish()
+    visit.leave()
+    left = get_current()
+    attach(before)
+
+    assert get_value("theirs", left) == 1
+    assert cx_of(left) is None
+    assert cx.names == ["pay"]
 
 
 # Spans that ended before the customer was known

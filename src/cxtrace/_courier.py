@@ -325,7 +325,8 @@ class Courier:
                     if self.keeper is not None:
                         self.keeper.start()
                 except RuntimeError as error:  # at the end of the process, or out of threads
-                    _guard.swallow("delivery.thread", error)
+                    if self.queue:
+                        _guard.swallow("delivery.thread", error)
                     return False
                 self._thread = thread
         return True

@@ -28,6 +28,9 @@ LONGEST_PATH: Final = 512
 Template: TypeAlias = Callable[[], str | None]
 """Finds out the framework's own template of a request."""
 
+AllTemplates: TypeAlias = "Callable[[], Templates | None]"
+"""Gives those of every route of the application; None where it has some that cannot be told."""
+
 
 class Piece(NamedTuple):
     """A parameter of a template, or the text before one."""
@@ -106,6 +109,43 @@ def unknown() -> None:
     """For a framework that cannot tell."""
 
 
+class Templates:
+    """The templates of every route of an application, and which of them stand in a route's way.
+
+    Args:
+        templates: In the framework's own words.
+    """
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        self.all = tuple(dict.fromkeys(templates))
+        self._rivals: dict[str, tuple[re.Pattern[str], ...]] = {}
+
+    def has_rival(self, route: str, path: str) -> bool:
+        """Whether a path fits a template of another form as well.
+
+        Args:
+            route: The shape of a route that the path fits.
+            path: Without a slash at its end.
+        """
+        rivals = self._rivals.get(route)
+        if rivals is None:
+            rivals = self._rivals[route] = tuple(
+                pattern(each) for each in self.all if _may_meet(route, each)
+            )
+        return bool(rivals) and any(rival.fullmatch(path) for rival in rivals)
+
+
+def _may_meet(route: str, template: str) -> bool:
+    """Whether there may be a path that fits both, although they are of different shapes."""
+    other = shape(template)
+    if other == route or any(piece.many for piece in pieces(template)):
+        return other != route
+    mine, theirs = route.split("/"), other.split("/")
+    return len(mine) == len(theirs) and all(
+        a == b or "{}" in a or "{}" in b for a, b in zip(mine, theirs, strict=True)
+    )
+
+
 class _Route(NamedTuple):
     vagueness: tuple[bool, int, int]
     shape: str
@@ -134,7 +174,11 @@ class Routes(Generic[T]):
             several.sort(key=lambda route: route.vagueness)
 
     def find(
-        self, method: str, path: str, template: Template = unknown
+        self,
+        method: str,
+        path: str,
+        template: Template = unknown,
+        templates: AllTemplates = unknown,
     ) -> tuple[T, Mapping[str, str]] | None:
         """What a request leads to, and the parameters in its path.
 
@@ -145,15 +189,17 @@ class Routes(Generic[T]):
                 parameters fits, and has the last word on a path that it describes wholly:
                 ``/users/me`` is no ``/users/{id}``. A route with ``{name:path}`` means whatever
                 is there.
+            templates: Gives those of all of its routes: where none of another form fits, the
+                framework's own need not be found out.
         """
-        trimmed = _trimmed(path)
+        trimmed = path.rstrip("/") or "/"
         for way in (method, "*"):
             exact = self._exact.get((way, trimmed))
             if exact is not None:
                 return exact, {}
             for route in self._open.get(way, ()) if len(path) <= LONGEST_PATH else ():
                 match = route.pattern.fullmatch(trimmed)
-                if match is not None and _agrees(route, trimmed, template):
+                if match is not None and _agrees(route, trimmed, template, templates):
                     return route.target, match.groupdict()
         return None
 
@@ -168,10 +214,15 @@ def _vagueness(template: str) -> tuple[bool, int, int]:
     return any(part.many for part in parts), len(parameters(template)), -len(shape(template))
 
 
-def _agrees(route: _Route, path: str, template: Template) -> bool:
+def _agrees(route: _Route, path: str, template: Template, templates: AllTemplates) -> bool:
     takes_any_path, _, _ = route.vagueness
+    if takes_any_path:
+        return True
     try:
-        known = None if takes_any_path else template()
+        every = templates()
+        if every is not None and not every.has_rival(route.shape, path):
+            return True
+        known = template()
         if known is None or shape(known) == route.shape:
             return True
         return pattern(known).fullmatch(path) is None

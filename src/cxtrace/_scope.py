@@ -56,6 +56,7 @@ class RequestScope:
     Attributes:
         identity: Who the customer is.
         settled: Whether somebody has said so.
+        spared: An open span that is about to be written all that is known: no need to do it twice.
         origin: The caller's span that was not continued.
         told: What the tags that spans got last were made of, and the tags.
     """
@@ -68,6 +69,7 @@ class RequestScope:
         "identity",
         "origin",
         "settled",
+        "spared",
         "told",
     )
 
@@ -77,6 +79,7 @@ class RequestScope:
         self.identity = identity
         self.settled = settled
         self.origin: SpanContext | None = None
+        self.spared: Span | None = None
         self.told = _NOTHING_TOLD
         self._parent = parent
         self._open: dict[int, Span] = {}
@@ -147,7 +150,8 @@ class RequestScope:
         self.identity = identity
         self.settled = True
         for span in self._open.copy().values():
-            _tell(span, identity, identity.tags, editor)
+            if span is not self.spared or not identity.tags:
+                _tell(span, identity, identity.tags, editor)
         for span in self._touchpoints.copy().values():
             _tell(span, identity, identity.details, editor)
         for waiting in self._ended or ():
@@ -161,6 +165,12 @@ class RequestScope:
         same = before.pseudonym is not None and parent.identity.pseudonym == before.pseudonym
         if found or (same and not identity.linkable):
             parent.identify(identity, editor)
+
+    def spare_no_more(self, editor: Editor) -> None:
+        """Write to the spared span after all, for nobody else has."""
+        span: Any = self.spared
+        self.spared = None
+        self.catch_up(span, editor)
 
     def catch_up(self, span: Span, editor: Editor) -> None:
         """Tell a span of ours what was said while it started."""

@@ -22,6 +22,7 @@ from cxtrace._wrap import block_of
 from cxtrace.attributes import Channel
 from cxtrace.context import (
     KEY,
+    SPAN_KEY,
     CXContext,
     Identity,
     Journey,
@@ -75,6 +76,22 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
         name, stage, owner, channel = self._wanted
         return touchpoint(name, stage=stage, owner=owner, channel=channel)  # type: ignore[arg-type]
 
+    def span_of(self, context: Context) -> Span | None:
+        """The span of others that it would be under this context."""
+        return _edge_of(context) if self._attach else None
+
+    def be(self, span: Span, context: Context) -> Context | None:
+        """Be this span of others, which is the current one of a context. Never raises."""
+        try:
+            plan = self._plan
+            runtime = _runtime.current
+            if plan is None or plan.runtime is not runtime:
+                plan = self._plan = plan_of(runtime, self._wanted)
+            return _open_attached(plan, context, span)
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow("touchpoint", error)
+            return None
+
     def _open(self) -> Context | None:
         try:
             plan = self._plan
@@ -88,8 +105,10 @@ class touchpoint(Noun[TouchpointHandle]):  # noqa: N801  used as a verb, like ``
             parent = runtime.tracing.unsampled(context)
             if parent is not None:
                 return _open_unsampled(plan, context, parent)
-            start = _open_attached if self._attach else _open_touchpoint
-            return start(plan, context)
+            span = _edge_of(context) if self._attach else None
+            if span is not None:
+                return _open_attached(plan, context, span)
+            return _open_touchpoint(plan, context)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("touchpoint", error)
             return None
@@ -184,10 +203,13 @@ def _open_touchpoint(plan: Plan, context: Context) -> Context:
     return _enter(context, cx, handle, identity)
 
 
-def _open_attached(plan: Plan, context: Context) -> Context:
-    span = get_current_span(context)
-    if not span.is_recording() or getattr(span, "kind", None) not in _EDGE_KINDS:
-        return _open_touchpoint(plan, context)
+def _edge_of(context: Context) -> Span | None:
+    """The span of the server or consumer, where it is current and open."""
+    span: Any = context.get(SPAN_KEY)
+    return span if getattr(span, "kind", None) in _EDGE_KINDS and span.is_recording() else None
+
+
+def _open_attached(plan: Plan, context: Context, span: Span) -> Context:
     cx = cx_of(context) or outermost(context)
     identity = cx.scope.identity
     attributes = _start_attributes(plan.attributes, identity, cx.journey)

@@ -5,7 +5,7 @@ their framework, and when.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -23,7 +23,7 @@ from cxtrace._scope import RequestScope
 from cxtrace._touchpoint import outermost, touchpoint
 from cxtrace._wrap import block_of, close, end
 from cxtrace.attributes import Outcome
-from cxtrace.context import Block, CXContext, Journey, cx_of, with_cx
+from cxtrace.context import Block, CXContext, Journey, cx_of, make, with_cx
 from cxtrace.typing import CustomerId, Request
 
 _FAILURES: Final = 400
@@ -36,17 +36,29 @@ _WAYS: Final = ("header", "cookie", "path", "query", *_LATE)
 
 @frozen
 class Asked:
-    """One question to a request."""
+    """One question to a request.
+
+    Attributes:
+        is_plain: Whether the answer may be sent as it stands, if it is an opaque token.
+    """
 
     way: str
     name: str
     kind: Any = None
+    is_plain: bool = False
 
     @classmethod
-    def of(cls, teller: Teller) -> "Asked":
-        """The question that a rule of the map stands for."""
+    def of(cls, teller: Teller, secrets: Container[str] | None = None) -> "Asked":
+        """The question that a rule of the map stands for.
+
+        Args:
+            teller: The rule.
+            secrets: Headers, in small letters, that tell the customer's id; None for all there are.
+        """
         way = next(way for way in _WAYS if getattr(teller, way) is not None)
-        return cls(way, getattr(teller, way), teller.kind)
+        name = getattr(teller, way)
+        is_plain = secrets is not None and way == "header" and name.lower() not in secrets
+        return cls(way, name, teller.kind, is_plain)
 
 
 @frozen
@@ -95,11 +107,14 @@ class Judged:
 
     def holds(self, status: int, header: Callable[[str], str | None]) -> bool:
         """Whether all that the rule asks for is so."""
-        rule, code = self.rule, str(status)
-        if rule.status is not None and rule.status not in (code, f"{code[:1]}xx"):
-            return False
-        if self._redirect is not None and not _leads_to(self._redirect, code, header("location")):
-            return False
+        rule = self.rule
+        if rule.status is not None or self._redirect is not None:
+            code = str(status)
+            if rule.status not in (None, code, f"{code[:1]}xx"):
+                return False
+            wanted = self._redirect
+            if wanted is not None and not _leads_to(wanted, code, header("location")):
+                return False
         if rule.header is None:
             return True
         said = header(rule.header.lower())
@@ -122,7 +137,9 @@ class _Door(Block):
     __slots__ = ("kind", "visit")
 
     def __init__(self, previous: Context, kind: str, visit: "Visit") -> None:
-        super().__init__(previous)
+        # Not through the class above: a call more for every request.
+        self.previous = previous
+        self.ended = False
         self.kind = kind
         self.visit: Visit | None = visit
 
@@ -139,18 +156,9 @@ class Visit:
     """
 
     __slots__ = (
-        "_bound",
-        "_contexts",
-        "_door",
-        "_error",
-        "_known",
-        "_outer",
-        "_path",
-        "_requests",
-        "_scope",
-        "_untold",
-        "handle",
-    )
+        "_bound", "_contexts", "_door", "_error", "_known", "_outer", "_path", "_requests",
+        "_scope", "_untold", "handle",
+    )  # fmt: skip
 
     def __init__(
         self, bound: Bound, request: Request, path: Mapping[str, str], kind: str = "http"
@@ -170,6 +178,8 @@ class Visit:
             self._enter(kind)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("visit", error)
+        if self._scope is not None and self._scope.spared is not None:
+            self._scope.spare_no_more(_runtime.current.tracing)
 
     @property
     def context(self) -> Context | None:
@@ -182,28 +192,34 @@ class Visit:
         return None in sources or sources[0] is sources[1]
 
     def _enter(self, kind: str) -> None:
-        context = get_current()
+        context, noun = get_current(), self._bound.noun
         cx = cx_of(context)
         if _runtime.is_idle():
+            return
+        if cx is None or cx.block is None:  # as nearly always: nothing is open yet
+            self._begin(_Door(context, kind, self), context, cx or outermost(context), noun)
             return
         outer = open_visit(cx, kind)
         if outer is not None and outer.is_of(self._requests[0]):
             self._outer = outer
             outer._requests += self._requests  # noqa: SLF001
             outer.learn()
-        elif cx is not None and (outer is not None or _has_ended(cx)):
-            base, bare, noun = _apart(context, cx, self._bound.noun)
+        elif outer is not None or any(door.ended for door in _doors(cx)):
+            base, bare, noun = _apart(context, cx, noun)
             self._begin(_Door(context, kind, self), base, bare, noun)
         else:
-            door = _Door(context, kind, self)
-            self._begin(door, context, cx or outermost(context), self._bound.noun)
+            self._begin(_Door(context, kind, self), context, cx, noun)
 
     def _begin(self, door: _Door, context: Context, cx: CXContext, noun: touchpoint | None) -> None:
         self._scope = scope = cx.scope
-        self._known = scope.identity
-        if scope.identity.pseudonym is not None:
+        self._known = before = scope.identity
+        span = None if noun is None else noun.span_of(context)
+        if before.pseudonym is not None:
             self._untold = 0  # one of our services has told, and signed it
-        self._learn(_WAYS)
+        elif self._untold:
+            # The touchpoint is about to write on its span all that is known by then.
+            scope.spared = span if before is _runtime.current.anonymous else None
+            self._learn(_WAYS)
         journey = cx.journey or self._journey()
         is_told = bool(scope.identity.tags) or journey is not None
         if is_told or any(asked.way in _LATE for asked in self._bound.customer[: self._untold]):
@@ -211,14 +227,15 @@ class Visit:
         if scope.identity.consent != "unknown":
             _journey.remember_consent(journey, scope.identity)
         self._door = door
-        self._attach(
-            with_cx(context, CXContext(scope, journey, cx.place, cx.interaction, door, cx.handle))
-        )
+        inner = make(CXContext, (scope, journey, cx.place, cx.interaction, door, cx.handle))
+        self._attach(context := with_cx(context, inner))
         if noun is None:
-            _tag(get_current())
+            _tag(context)
             return
-        opened = noun._open()  # noqa: SLF001  the part of `with` that can wait
+        # The part of `with` that can wait.
+        opened = noun._open() if span is None else noun.be(span, context)  # noqa: SLF001
         if opened is not None:
+            scope.spared = None
             self._attach(opened)
             self.handle = block_of(opened)
 
@@ -233,23 +250,17 @@ class Visit:
         for asked in self._bound.journey:
             told = self._ask(asked)
             if told is not None:
-                return _journey.told(name, str(told), is_plain=self._may_be_plain(asked))
+                return _journey.told(name, str(told), is_plain=asked.is_plain)
         return None
-
-    def _may_be_plain(self, asked: Asked) -> bool:
-        """Whether it is a header, and none that tells the customer's id."""
-        told = {each.name.lower() for each in self._bound.customer if each.way == "header"}
-        return asked.way == "header" and asked.name.lower() not in told
 
     def learn(self) -> None:
         """Ask who the customer is, as far as the application knows by now."""
         if self._outer is not None:
             self._outer.learn()
-        self._learn(_LATE)
+        if self._untold:
+            self._learn(_LATE)
 
     def _learn(self, ways: tuple[str, ...]) -> None:
-        if not self._untold:
-            return
         if self._scope is None or self._scope.identity is not self._known:
             return  # the code has said who it is, which is better than a guess
         try:
@@ -324,7 +335,7 @@ class Visit:
         """End the touchpoint; what the framework still does stays under its context."""
         self.learn()
         error, self._error = error or self._error, None  # it refers to the frames that refer to us
-        if self.handle is None or not self._contexts:
+        if self.handle is None or self.handle.ended or not self._contexts:
             return
         try:
             end(self._contexts[-1], error)
@@ -334,11 +345,19 @@ class Visit:
     def leave(self, error: BaseException | None = None) -> None:
         """End it all and restore what was current before."""
         self.finish(error)
-        while self._contexts:
-            close(self._contexts.pop(), error)
-        if self._door is not None:
-            # Whatever runs on in the background keeps the context, but not the request.
-            self._door.visit = None
+        contexts, door = self._contexts, self._door
+        if door is None:
+            return
+        is_over = self.handle is None or self.handle.ended
+        if is_over and contexts and get_current() is contexts[-1]:
+            # Nothing of others is attached within, and one step leads out of it all.
+            contexts.clear()
+            door.end(error)
+            attach(door.settle())
+        while contexts:
+            close(contexts.pop(), error)
+        # Whatever runs on in the background keeps the context, but not the request.
+        door.visit = None
 
 
 def _usable(told: object) -> CustomerId | None:
@@ -347,13 +366,19 @@ def _usable(told: object) -> CustomerId | None:
 
 def open_visit(cx: CXContext | None, kind: str) -> Visit | None:
     """The visit of the same kind that is open already: a middleware that was added twice."""
+    for door in _doors(cx):
+        return door.visit if door.kind == kind and not door.ended else None
+    return None
+
+
+def _doors(cx: CXContext | None) -> Iterator[_Door]:
+    """Those of all requests, tasks and messages of which this context is part, from within."""
     seen = None
     while cx is not None and cx.block is not None and cx.block is not seen:
         seen = cx.block
         if isinstance(seen, _Door):
-            return seen.visit if seen.kind == kind and not seen.ended else None
+            yield seen
         cx = cx_of(seen.previous)
-    return None
 
 
 def _apart(
@@ -366,17 +391,6 @@ def _apart(
     # The span that is current is the other's touchpoint: ours is one of its own, below it.
     bare = CXContext(RequestScope(_runtime.current.anonymous))
     return base, bare, None if noun is None else noun.apart()
-
-
-def _has_ended(cx: CXContext | None) -> bool:
-    """Whether a request, task or message of which this context is part has ended."""
-    seen = None
-    while cx is not None and cx.block is not None and cx.block is not seen:
-        seen = cx.block
-        if isinstance(seen, _Door) and seen.ended:
-            return True
-        cx = cx_of(seen.previous)
-    return False
 
 
 def _tag(context: Context) -> None:

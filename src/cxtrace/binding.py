@@ -15,7 +15,7 @@ from attrs import define, frozen
 
 from cxtrace import _guard, _runtime
 from cxtrace._model import Match, Requests, Teller
-from cxtrace._routes import Routes, Template, unknown
+from cxtrace._routes import AllTemplates, Routes, Template, unknown
 from cxtrace._touchpoint import touchpoint
 from cxtrace._visit import Asked, Bound, Judged, Visit
 from cxtrace.journey_map import JourneyMap
@@ -51,7 +51,12 @@ class Bindings:
         self.is_empty = not routes and not self._named and self._else is None
 
     def route(
-        self, request: Request, method: str, path: str, template: Template = unknown
+        self,
+        request: Request,
+        method: str,
+        path: str,
+        template: Template = unknown,
+        templates: AllTemplates = unknown,
     ) -> Visit | None:
         """Open the visit of a request, if the map knows anything about it.
 
@@ -60,8 +65,9 @@ class Bindings:
             method: In capitals; ``WEBSOCKET`` for a web socket.
             path: As the application sees it.
             template: Finds out the framework's own template of the route.
+            templates: Gives those of all of its routes.
         """
-        found = self._routes.find(method, path, template)
+        found = self._routes.find(method, path, template, templates)
         if found is not None:
             return Visit(found[0], request, found[1])
         return None if self._else is None else Visit(self._else, request, _NO_PARAMETERS)
@@ -109,11 +115,13 @@ def _bound(journey_map: JourneyMap, name: str, match: Match) -> Bound:
         for journey in journey_map.journeys.values()
         if name == journey.goal or any(name in route for route in journey.routes.values())
     )
+    customer = _asked((*match.customer, *rules.customer))
+    secrets = {each.name.lower() for each in customer if each.way == "header"}
     return Bound(
         noun=touchpoint(name, attach=True),
         journeys=tuple(on_the_way),
-        customer=_asked((*match.customer, *rules.customer)),
-        journey=_asked((*match.journey, *rules.journey)),
+        customer=customer,
+        journey=tuple(Asked.of(each, secrets) for each in (*match.journey, *rules.journey)),
         outcomes=tuple(map(Judged, match.outcome)),
     )
 

@@ -205,6 +205,29 @@ def test_cookies_in_fields_of_their_own_are_one_header(cx: Capture) -> None:
     assert cx.touchpoint("cart.view").customer == cx.pseudonym("anonymous:v1")
 
 
+def test_a_cookie_is_told_from_those_of_like_names(cx: Capture) -> None:
+    """Its name may be part of another's, or of a value."""
+    cookies = "visitors=a; x=visitor; visitor; visitor = v1 ; my-visitor=b"
+    serve(cart, scope_of(headers={"cookie": cookies}))
+
+    assert cx.touchpoint("cart.view").customer == cx.pseudonym("anonymous:v1")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"X-Customer-Id", b"c1"), (b"accept", b"*/*")],
+        [(b"accept", b"a"), (b"accept", b"b"), (b"x-customer-id", b"c1")],
+        ([b"x-customer-id", b"c1"],),
+    ],
+)
+def test_headers_may_come_in_every_form(cx: Capture, headers: Any) -> None:
+    """Names in capitals, names that come twice, and lists in the place of pairs."""
+    serve(cart, {**scope_of(), "headers": headers})
+
+    assert cx.touchpoint("cart.view").customer == cx.pseudonym("c1")
+
+
 def test_who_logs_in_during_the_request_is_known_in_the_end(cx: Capture) -> None:
     """What a middleware finds out reaches the spans that are open, and those that have ended."""
 
@@ -772,6 +795,16 @@ def test_fastapi_has_the_last_word_on_its_routes(cx: Capture) -> None:
         request_with(app, scope_of("POST", path))
 
     assert len(cx.visits("cart.add")) == 1
+
+
+def test_a_route_that_the_application_does_not_have_takes_none_of_its_paths(cx: Capture) -> None:
+    """What the map calls a parameter is a page of its own, and the only one that there is."""
+    app = Starlette(routes=[Route("/cart/special", lambda _: PlainTextResponse("1"))])
+    app.add_middleware(CXMiddleware)
+    request_with(app, scope_of("GET", "/cart/special"))
+    request_with(app, scope_of("POST", "/cart/special"))
+
+    assert cx.spans == []
 
 
 @pytest.mark.parametrize("kind", [Starlette, fastapi.FastAPI])

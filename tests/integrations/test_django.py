@@ -53,8 +53,10 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.test.utils import override_settings
-from django.urls import converters, path
+from django.urls import converters, include, path, re_path
+from django.urls.resolvers import RoutePattern, URLPattern
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext_lazy
 from rest_framework_simplejwt.tokens import AccessToken
 
 from tests.integrations.django_shop import urls
@@ -217,6 +219,26 @@ def pk() -> int:
     return found
 
 
+@contextmanager
+def routes_of(patterns: list[Any]) -> Iterator[None]:
+    """The project with these routes alone."""
+    module: Any = types.ModuleType("urls")
+    module.urlpatterns = patterns
+    with override_settings(ROOT_URLCONF=module):
+        yield
+
+
+PLACES = ["/a/b/c", "/a/7/e", "/x/b/c", "/x/7/e", "/"]
+
+
+class Strange(URLPattern):
+    """A route that may resolve in a way of its own."""
+
+
+class StrangePattern(RoutePattern):
+    """A template that may be compared in a way of its own."""
+
+
 # What becomes of requests
 
 
@@ -288,6 +310,64 @@ def test_djangos_template_is_asked_only_where_nothing_happens(
     assert [each.name for each in cx.touchpoints] == ["item"]
     if why == "a mistake":
         assert cx.counts.pop("errors.django.urls") == 1  # type: ignore[attr-defined]
+
+
+def test_django_is_asked_only_where_another_route_fits(
+    cx: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To resolve a path takes as long as all that we do; mostly there is only one it can mean."""
+    django_urls: Any = importlib.import_module("django.urls")
+    resolve, asked = django_urls.resolve, []
+
+    def asking(path: str, *more: Any) -> Any:
+        asked.append(path)
+        return resolve(path, *more)
+
+    monkeypatch.setattr(django_urls, "resolve", asking)
+    with service():
+        for path in ("/items/4/", "/items/special", "/api/orders/4/", "/nowhere"):
+            go("wsgi", "get", path)
+
+    assert asked == ["/items/special"]
+    assert [each.name for each in cx.touchpoints] == ["item", "order"]
+
+
+def test_what_fits_and_leads_nowhere_is_the_maps_route(cx: Capture) -> None:
+    """A converter may refuse what the text of a route allows; then the map alone decides."""
+    with routes_of([path("<int:shelf>/x", urls.hello)]), service():
+        go("wsgi", "get", "/items/x")
+
+    assert [(each.name, each.error) for each in cx.touchpoints] == [("item", "404")]
+
+
+def test_all_routes_are_known_as_django_gives_them() -> None:
+    """Those that are included have the prefix before them, and no mark of their own beginning."""
+    inner = [re_path(r"^b/(?P<c>\w+)$", urls.hello), path("<int:d>/e", urls.hello)]
+    outer = [path("a/", include(inner)), re_path("^x/", include(inner)), path("", urls.hello)]
+    django_urls: Any = importlib.import_module("django.urls")
+    with routes_of(outer):
+        found = asking.templates_of(RequestFactory().get("/"))
+        given = [django_urls.resolve(each).route for each in PLACES]
+
+    assert found is not None
+    assert list(found.all) == given
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        path(gettext_lazy("a/<int:b>"), urls.hello),
+        re_path(gettext_lazy("a/(.*)"), urls.hello),
+        path(gettext_lazy("a/"), include([path("b", urls.hello)])),
+        Strange(RoutePattern("a", is_endpoint=True), urls.hello),
+        URLPattern(StrangePattern("a", is_endpoint=True), urls.hello),
+        *i18n_patterns(path("a", urls.hello)),
+    ],
+)
+def test_routes_that_depend_on_the_moment_are_not_known(strange: Any) -> None:
+    """Of another language, or by another rule, they may be others for the next request."""
+    with routes_of([path("b", urls.hello), strange]):
+        assert asking.templates_of(RequestFactory().get("/")) is None
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])

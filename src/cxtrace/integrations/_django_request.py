@@ -1,11 +1,13 @@
 """How a rule of the journey map asks a request of Django: nothing that sleeps is woken."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from cxtrace import _guard
+from cxtrace._routes import Templates
 from cxtrace.integrations import _http
 from cxtrace.integrations.wsgi import WSGIRequest
 
@@ -89,6 +91,49 @@ def template_of(request: Any) -> str | None:
         _guard.swallow("django.urls", error)
         return None
     return route
+
+
+def templates_of(request: Any) -> Templates | None:
+    """Those of all routes, as ``template_of`` would give them; to read them has no side effect.
+
+    None where they depend on the language, or the application resolves in a way of its own.
+    """
+    try:
+        urls: Any = sys.modules["django.urls"]
+        resolver = urls.get_resolver(getattr(request, "urlconf", None) or urls.get_urlconf())
+        if resolver not in _known:
+            _known[resolver] = _templates(resolver)
+        return _known[resolver]
+    except Exception:  # noqa: BLE001  to ask Django itself will fail as well, and be counted
+        return None
+
+
+_known: WeakKeyDictionary[Any, Templates | None] = WeakKeyDictionary()
+
+
+def _templates(resolver: Any) -> Templates | None:
+    found = list(_routes(resolver, ""))
+    known = [each for each in found if each is not None]
+    return Templates(known) if len(known) == len(found) else None
+
+
+def _routes(resolver: Any, before: str) -> Iterator[str | None]:
+    """Every route below; None for one that is not known for good."""
+    kinds: Any = sys.modules["django.urls.resolvers"]
+    for each in resolver.url_patterns:
+        pattern = each.pattern
+        is_plain = type(pattern) in (kinds.RoutePattern, kinds.RegexPattern)
+        # Django keeps there what is not translated, once it has been asked for.
+        if not is_plain or pattern.regex is not vars(pattern).get("regex"):
+            yield None
+            return
+        route = before + (str(pattern).removeprefix("^") if before else str(pattern))
+        if type(each) is kinds.URLPattern:
+            yield route
+        elif type(each) is kinds.URLResolver:
+            yield from _routes(each, route)
+        else:
+            yield None
 
 
 def _calls_the_application(converters: Any) -> bool:

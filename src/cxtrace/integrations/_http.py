@@ -1,6 +1,7 @@
 """What the integrations of web frameworks have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -22,12 +23,35 @@ def go_on_from(carrier: Any, getter: Getter[Any]) -> None:
         attach(propagate.extract(carrier, now, getter))
 
 
+def fields(headers: Collection[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    """Every header by its name in small letters, several of one name as one."""
+    found = dict(headers)
+    if len(found) == len(headers) and b"".join(found).islower():
+        return found  # as nearly always
+    found = {}
+    for name, value in ((key.lower(), value) for key, value in headers):
+        between = b"; " if name == b"cookie" else b", "  # HTTP/2 may send each cookie by itself
+        found[name] = found[name] + between + value if name in found else value
+    return found
+
+
+@lru_cache(maxsize=256)
+def in_bytes(name: str) -> bytes:
+    """The name of a header in small letters, as the protocol has it."""
+    return name.lower().encode("latin-1", "replace")
+
+
 def cookies(header: str | None, name: str) -> list[str]:
     """Every cookie of that name: most frameworks take the last, Werkzeug the first."""
-    pairs = (pair.partition("=") for pair in (header or "").split(";"))
-    return [
-        value.strip().strip('"') for key, equals, value in pairs if equals and key.strip() == name
-    ]
+    if not header or name not in header:
+        return []
+    found = []
+    for pair in header.split(";"):
+        if name in pair:
+            key, equals, value = pair.partition("=")
+            if equals and key.strip() == name:
+                found.append(value.strip().strip('"'))
+    return found
 
 
 def parameters(query: str, name: str) -> list[str]:

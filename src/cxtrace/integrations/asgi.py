@@ -13,8 +13,8 @@ from collections.abc import (
     Iterator,
     Mapping,
     MutableMapping,
-    Sized,
 )
+from functools import partial
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
@@ -25,6 +25,7 @@ from opentelemetry.propagators.textmap import Getter
 
 from cxtrace import _guard, _routes
 from cxtrace._config import flush
+from cxtrace._routes import Templates
 from cxtrace._visit import Visit
 from cxtrace.binding import Bindings, bindings
 from cxtrace.integrations import _http
@@ -136,7 +137,8 @@ def _visit(known: Bindings, scope: Scope) -> Visit | None:
     try:
         _http.go_on_from(scope, _GETTER)
         method = "WEBSOCKET" if scope["type"] == "websocket" else scope["method"]
-        return known.route(_Request(scope), method, _path(scope), lambda: _template(scope))
+        template, templates = partial(_template, scope), partial(_templates, scope)
+        return known.route(_Request(scope), method, _path(scope), template, templates)
     except Exception as error:  # noqa: BLE001
         _guard.swallow("asgi", error)
         return None
@@ -159,29 +161,31 @@ def _path(scope: Scope) -> str:
 
 def _template(scope: Scope) -> str | None:
     """The route of Starlette or FastAPI that the request will take."""
+    templates = _templates(scope)
+    if templates is None:
+        return None
+    path = scope["path"]
+    fitting = [each for each in templates.all if _routes.pattern(each).fullmatch(path)]
+    if len(fitting) > 1:
+        return _template_of(scope["app"].routes, scope)  # to ask the framework itself is slow
+    return fitting[0] if fitting else None
+
+
+_NONE_YET: Final = (0, Templates(()))
+_known: WeakKeyDictionary[Any, tuple[int, Templates]] = WeakKeyDictionary()
+"""The templates of each application, and how many routes it had when they were read."""
+
+
+def _templates(scope: Scope) -> Templates | None:
+    """Those of all routes of Starlette's or FastAPI's application."""
     app = scope.get("app")
     routes = getattr(app, "routes", None)
     if not routes:
         return None
-    fitting = {each for each in _templates_of(app, routes) if _fits(each, scope["path"])}
-    if len(fitting) > 1:
-        return _template_of(routes, scope)  # to ask the framework itself is slow
-    return next(iter(fitting), None)
-
-
-def _fits(template: str, path: str) -> bool:
-    return _routes.pattern(template).fullmatch(path) is not None
-
-
-_templates: WeakKeyDictionary[Any, tuple[int, tuple[str, ...]]] = WeakKeyDictionary()
-"""The templates of each application, and how many routes it had when they were read."""
-
-
-def _templates_of(app: Any, routes: Sized) -> tuple[str, ...]:
-    number, found = _templates.get(app, (-1, ()))
+    number, found = _known.get(app, _NONE_YET)
     if number != len(routes):
-        found = tuple(_all_templates(routes, ""))
-        _templates[app] = len(routes), found
+        found = Templates(_all_templates(routes, ""))
+        _known[app] = len(routes), found
     return found
 
 
@@ -245,12 +249,12 @@ class _Watch:
             else:
                 visit.abandon()
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         try:
             self._sending(message)
         except Exception as error:  # noqa: BLE001
             _guard.swallow("asgi.send", error)
-        await self._send(message)
+        return self._send(message)
 
     def _sending(self, message: Message) -> None:
         kind = message["type"]
@@ -296,8 +300,10 @@ class _Watch:
 
 def _header_of(headers: Iterable[tuple[bytes, bytes]]) -> Callable[[str], str | None]:
     def find(name: str) -> str | None:
-        wanted = name.lower().encode("latin-1", "replace")
-        found = [value for key, value in headers if key.lower() == wanted]
+        wanted = _http.in_bytes(name)
+        length = len(wanted)
+        # Most are of another length, and need not be put into small letters.
+        found = [value for key, value in headers if len(key) == length and key.lower() == wanted]
         return b", ".join(found).decode("latin-1") if found else None
 
     return find
@@ -320,24 +326,30 @@ _GETTER: Final = _Getter()
 class _Request:
     """Answers the rules of the map out of the scope, in which middlewares leave what they know."""
 
-    __slots__ = ("_header", "_scope")
+    __slots__ = ("_fields", "_scope")
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._header = _header_of(scope.get("headers", ()))
+        self._fields: Mapping[bytes, bytes] | None = None
 
     @property
     def source(self) -> object:
         """What stays the same object through every middleware and mount."""
         return self._scope.get("headers")
 
+    def _field(self, name: bytes) -> bytes | None:
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = _http.fields(self._scope.get("headers", ()))
+        return fields.get(name)
+
     def header(self, name: str) -> str | None:
-        return self._header(name)
+        found = self._field(_http.in_bytes(name))
+        return None if found is None else found.decode("latin-1")
 
     def cookie(self, name: str) -> str | None:
-        # In HTTP/2 a client may send each cookie in a field of its own.
-        fields = [value for key, value in self._scope.get("headers", ()) if key == b"cookie"]
-        return _http.last(_http.cookies(b"; ".join(fields).decode("latin-1"), name))
+        found = self._field(b"cookie")
+        return None if found is None else _http.last(_http.cookies(found.decode("latin-1"), name))
 
     def query(self, name: str) -> str | None:
         query = self._scope.get("query_string", b"").decode("utf-8", "replace")

@@ -21,7 +21,7 @@ from cxtrace._visit import Visit
 from cxtrace._wrap import _Steps
 from cxtrace.binding import Bindings, bindings
 from cxtrace.integrations import _http
-from cxtrace.integrations._django_request import Request, template_of
+from cxtrace.integrations._django_request import Request, template_of, templates_of
 from cxtrace.integrations.wsgi import GETTER
 
 __all__ = ["CXMiddleware"]
@@ -99,8 +99,9 @@ class _Watch:
         self.visit: Visit | None = None
         try:
             _http.go_on_from(request.META, GETTER)
-            template = partial(template_of, request)
-            self.visit = known.route(Request(request), request.method, request.path_info, template)
+            template, templates = partial(template_of, request), partial(templates_of, request)
+            asked, path = Request(request), request.path_info
+            self.visit = known.route(asked, request.method, path, template, templates)
             if self.visit is not None:
                 vars(request).setdefault(_MARK, self)
         except Exception as error:  # noqa: BLE001

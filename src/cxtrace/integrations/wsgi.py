@@ -5,6 +5,7 @@ OpenTelemetry's middleware has made one, and a span of its own else.
 """
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
@@ -253,8 +254,7 @@ class WSGIRequest:
 
     def header(self, name: str) -> str | None:
         """A header of the request."""
-        key = _WITHOUT_PREFIX.get(name.lower()) or "HTTP_" + name.upper().replace("-", "_")
-        return self._environ.get(key)
+        return self._environ.get(_key_of(name))
 
     def cookie(self, name: str) -> str | None:
         """The value of a cookie."""
@@ -276,6 +276,11 @@ class WSGIRequest:
     def claim(self, name: str) -> object:
         """A claim that Apache's mod_auth_openidc has verified."""
         return self._environ.get(f"OIDC_CLAIM_{name}")
+
+
+@lru_cache(maxsize=256)
+def _key_of(name: str) -> str:
+    return _WITHOUT_PREFIX.get(name.lower()) or "HTTP_" + name.upper().replace("-", "_")
 
 
 class _EnvironGetter(Getter[Environ]):
