@@ -23,7 +23,7 @@ ELSEWHERE = ["backends", "faults", "integrations", "test_docs.py", "test_typing.
 """Tests that have a session of their own."""
 ONCE = [
     *("test_benchmarks.py", "test_demo.py", "test_examples.py", "test_pytest_plugin.py"),
-    *("test_live_check.py", "test_semconv.py"),
+    *("test_doctor.py", "test_live_check.py", "test_semconv.py"),
 ]
 """Tests that start whole programs, or that hold files against each other: on the newest Python."""
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
