@@ -242,6 +242,31 @@ def test_a_provider_without_readers() -> None:
     assert _guard.counts() == {}
 
 
+def test_without_readers_the_sdk_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that comes late gets every later value."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    consumer, asked = provider._measurement_consumer, []
+    storages, consumer._reader_storages = consumer._reader_storages, {}
+    counter = provider.get_meter("test").create_counter("c")
+    if not hasattr(counter, "_is_enabled"):
+        pytest.skip("this OpenTelemetry has no cells of ours")
+
+    def put(value: float, context: Context) -> None:
+        asked.append(value)
+        counter.add(value, LABELS[0], context)
+
+    cell = _metering._SDKCell(counter, LABELS[0], put)
+    for _ in range(3):
+        cell(2, Context())
+    consumer._reader_storages = storages
+    for _ in range(3):
+        cell(3, Context())
+
+    assert asked == [2, 3]
+    assert told(reader)[0][2][0][1][0] == 9
+
+
 def test_sums_that_are_made_anew_are_not_kept() -> None:
     """A sum that the SDK drops with each collection is looked for with each value."""
     assert _metering._aggregation(SimpleNamespace(_reset_on_collect=True), LABELS[0]) is None

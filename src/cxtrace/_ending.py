@@ -10,7 +10,7 @@ from cxtrace._instruments import Cell, Instruments, Labels
 from cxtrace._lived import Lived
 from cxtrace._measures import GATED, Measures, Visit
 from cxtrace._milestones import Spot
-from cxtrace.context import Journey
+from cxtrace.context import Journey, make
 
 if TYPE_CHECKING:
     from cxtrace._model import Promise
@@ -76,7 +76,7 @@ class Endings:
             lived.forget(GATED)
         effort = self._effort(lived, duration)
         actions, waited = (None, 0.0) if effort is None else effort
-        ending = _Ending(visit, outcome, error, duration, actions, waited)
+        ending = make(_Ending, (visit, outcome, error, duration, actions, waited))
         if self.measures.watch is not None:
             self._look_back(self.measures.watch, ending)
         last: dict[str, Any] = {}
@@ -84,7 +84,8 @@ class Endings:
             last = _effort_on_span(actions, 0 if lived is None else lived.retries, waited)
         if lived is not None and lived.service_retries:
             last[names.EFFORT_SERVICE_RETRIES] = lived.service_retries
-        evaluations = self._evaluate(ending)
+        promised = lived is not None or self.measures.expected.measured
+        evaluations = self._evaluate(ending) if promised else []
         if outcome == "abandoned":
             self._tell_abandoned(ending)
         if self.measures.expected.happiness:

@@ -68,7 +68,7 @@ class _SDKCell:
             self._public(value, context)
             self._bind()
             return
-        if not self._is_enabled():
+        if not self._aggregates or not self._is_enabled():
             return
         now, labels = _clock.wall_ns(), self._labels
         measurement = _Measurement(value, now, self._instrument, context, labels)
@@ -104,11 +104,10 @@ class _SDKCell:
                 if aggregation is None:
                     return
                 found.append(aggregation)
-        if not found:
-            return
+        # Without a reader there is nothing to count for, until one is added to a new dict of them.
         kinds = {type(each).__name__ for each in found}
         self._is_sparing = self._follows_trace and kinds <= _ONE_PER_BUCKET
-        boundaries = getattr(found[0], "_boundaries", ())
+        boundaries = getattr(found[0], "_boundaries", ()) if found else ()
         self._offered = [0] * (len(boundaries) + 1)
         self._boundaries = boundaries
         for each in found:

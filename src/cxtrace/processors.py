@@ -1,6 +1,6 @@
 """Stamp the context on every span that starts under it, whoever makes it."""
 
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -9,6 +9,8 @@ from cxtrace import _guard
 from cxtrace._scope import RequestScope
 from cxtrace._span import LeanSpan, stamp
 from cxtrace.context import KEY, CXContext
+
+_NOTHING: Final[dict[str, str]] = {}
 
 MAX_WATCHED: int = 10_000
 """Open spans of others that late identity can reach, over all requests."""
@@ -72,6 +74,8 @@ class StampProcessor(SpanProcessor):
 
 def _tags(cx: CXContext, scope: RequestScope) -> dict[str, str]:
     """The tags of the context; all spans under one touchpoint but the first find them made."""
+    if cx.place is None and cx.journey is None and not scope.identity.tags:
+        return _NOTHING  # as of most requests when they begin
     place, journey, identity, told = scope.told
     if place is not cx.place or journey is not cx.journey or identity is not scope.identity:
         place, journey, identity = cx.place, cx.journey, scope.identity
