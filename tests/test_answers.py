@@ -27,7 +27,17 @@ from opentelemetry.trace import SpanContext
 from requests.exceptions import ConnectTimeout  # type: ignore[import-untyped,unused-ignore]
 
 from cxtrace import _clock, _guard
-from cxtrace._answers import LONGEST_WAIT, Answer, Notes, Sender, Verdict, keep, of_grpc, wait_of
+from cxtrace._answers import (
+    LONGEST_WAIT,
+    Answer,
+    Notes,
+    Sender,
+    Verdict,
+    keep,
+    of_grpc,
+    of_http,
+    wait_of,
+)
 from cxtrace._otlp_watch import _deadline, _Until, watch_stub, watched_session
 from cxtrace.exporters import otlp_exporter, otlp_log_exporter
 
@@ -644,3 +654,28 @@ def test_a_package_that_knows_the_credentials(word: str, monkeypatch: pytest.Mon
     otlp_exporter("http/protobuf")
 
     assert ["session" in given for given in handed] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        *((of_http(status, {}), status in {500, 504}) for status in (400, 413, 429, 500, 503, 504)),
+        *((of_grpc(code, ""), False) for code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "OK")),
+        *((of_grpc(code, ""), True) for code in ("DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL")),
+    ],
+)
+def test_doubt(answer: Answer, expected: bool) -> None:
+    """Whoever says that he has not taken a batch has not; who breaks off may have."""
+    assert answer.is_doubtful is expected
+
+
+def test_doubt_about_a_receiver_that_is_not_there() -> None:
+    """Where there was no connection nothing can have arrived; where there was one, it may."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    refused = otlp_exporter("http/protobuf", f"http://127.0.0.1:{port}", timeout=0.5)
+    assert not Sender(refused).send(SPANS).is_doubtful
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert Sender(otlp_exporter("http/protobuf", address, timeout=0.5)).send(SPANS).is_doubtful

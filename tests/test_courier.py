@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cxtrace import _courier, _guard
+from cxtrace import _guard, _outage
 from cxtrace._answers import Answer, Verdict
 from cxtrace._courier import Courier
 from cxtrace._flights import Limits
@@ -219,17 +219,37 @@ def test_outage_splits_nothing() -> None:
 
 def test_pause_grows_and_obeys_the_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
     """From half a second to 15, or what the receiver asks for, up to five minutes."""
-    monkeypatch.setattr(_courier, "uniform", lambda low, high: high)
+    monkeypatch.setattr(_outage, "uniform", lambda low, high: high)
 
-    assert [_courier._pause(failures, None) for failures in (1, 2, 3, 6, 99)] == [
+    assert [_outage.pause(failures, None) for failures in (1, 2, 3, 6, 99)] == [
         0.5,
         1.0,
         2.0,
         15.0,
         15.0,
     ]
-    assert _courier._pause(1, 30.0) == 30.0
-    assert _courier._pause(1, 3_600.0) == 300.0
+    assert _outage.pause(1, 30.0) == 30.0
+    assert _outage.pause(1, 3_600.0) == 300.0
+
+
+def test_outage_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it begins, and one when it is over, however often something fails."""
+    caplog.set_level("INFO", "cxtrace")
+    courier = made(Receiver(UNAVAILABLE, UNAVAILABLE))
+    put(courier, 0)
+    flush(courier)
+    flush(courier)
+    flush(courier)
+    put(courier, 1)
+    flush(courier)
+
+    assert caplog.messages == [
+        (
+            "cxtrace: spans are not taken by their receiver; they wait in memory, as far as there "
+            "is room, and are sent again"
+        ),
+        "cxtrace: spans are delivered again, after 0 s",
+    ]
 
 
 def test_nothing_is_sent_during_a_pause() -> None:

@@ -161,7 +161,7 @@ def test_failed_spans(result: Any) -> None:
     spans(2)
 
     assert cxtrace.flush()
-    assert ledger() == Ledger(created=5, exported=5)
+    assert ledger() == Ledger(created=5, exported=5, sent_again=3)
     assert "secret" not in json.dumps(cxtrace.report().to_dict())
 
 

@@ -938,6 +938,36 @@ def test_counts_of_metrics(caplog: pytest.LogCaptureFixture) -> None:
     assert (exporter.exported, exporter.failed) == (0, 0)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_to_set_where_spans_alone_are_taken(
+    caplog: pytest.LogCaptureFixture, is_there: bool
+) -> None:
+    """Where metrics are refused cxtrace says once what to set; where nobody answers, nothing."""
+
+    class SpansAlone(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *args: Any) -> None:
+            """Print nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SpansAlone) as server:
+        port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        if not is_there:
+            server.shutdown()
+            server.server_close()
+        inner = otlp_metric_exporter("http/protobuf", f"http://127.0.0.1:{port}", 0.5)
+        exporter = CountingMetricExporter(inner)
+        results = [exporter.export(made_metrics()) for _ in range(2)]
+        server.shutdown()
+
+    assert results == [MetricExportResult.FAILURE] * 2
+    ours = [each.getMessage() for each in caplog.records if each.name == "cxtrace"]
+    assert len(ours) == is_there
+    assert all("OTEL_METRICS_EXPORTER=none" in said for said in ours)
+
+
 # By name
 
 

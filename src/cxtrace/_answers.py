@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from cxtrace import _clock, _guard
 
@@ -43,18 +43,22 @@ class Answer:
             say.
         rejected: Items of a delivered batch that the receiver did not take, and never will.
         advice: What somebody has to mend before anything is delivered; "" if nothing.
+        is_doubtful: Whether the receiver may have the batch all the same.
     """
 
     verdict: Verdict
     retry_after: float | None = None
     rejected: int = 0
     advice: str = ""
+    is_doubtful: bool = field(default=False, eq=False)
 
 
 _DELIVERED: Final = Answer(Verdict.DELIVERED)
-UNAVAILABLE: Final = Answer(Verdict.UNAVAILABLE)
+UNAVAILABLE: Final = Answer(Verdict.UNAVAILABLE, is_doubtful=True)
 """Nobody has answered."""
-_UNKNOWN: Final = Answer(Verdict.UNKNOWN)
+UNREACHED: Final = Answer(Verdict.UNAVAILABLE)
+"""Nobody has been asked: there was no connection."""
+_UNKNOWN: Final = Answer(Verdict.UNKNOWN, is_doubtful=True)
 
 _VARIABLES: Final = "OTEL_EXPORTER_OTLP"
 _HEADERS: Final = f"it wants other credentials: see to {_VARIABLES}_HEADERS"
@@ -75,6 +79,7 @@ _LATER_CODES: Final = {
     *("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED"),
     *("OUT_OF_RANGE", "DATA_LOSS"),
 }
+_NOT_TAKEN: Final = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
 _ELSEWHERE_CODES: Final = {"UNIMPLEMENTED", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED"}
 _TOO_LARGE: Final = re.compile(r"larger than max|exceeds maximum size")
 """What the gRPC libraries say of a message over their limit; the code is that of overload too."""
@@ -99,9 +104,9 @@ def of_http(status: int, headers: Mapping[str, str], rejected: int = 0) -> Answe
         knows = kind.startswith(_BY_AN_OTLP_RECEIVER)
         return Answer(Verdict.REFUSED) if knows else Answer(Verdict.UNKNOWN, wait)
     if status == 500:
-        return Answer(Verdict.UNKNOWN, wait)
+        return Answer(Verdict.UNKNOWN, wait, is_doubtful=True)
     if status in _LATER or (status > 500 and status not in {501, 505}):
-        return Answer(Verdict.UNAVAILABLE, wait)
+        return Answer(Verdict.UNAVAILABLE, wait, is_doubtful=status == 504)
     return _to_mend("HTTP", status, wait)
 
 
@@ -118,11 +123,14 @@ def of_grpc(code: str, details: str, wait: float | None = None) -> Answer:
         return _DELIVERED
     if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE.search(details):
         return Answer(Verdict.TOO_LARGE, wait)
+    is_doubtful = code not in _NOT_TAKEN
     if code in _LATER_CODES:
-        return Answer(Verdict.UNAVAILABLE, wait)
+        return Answer(Verdict.UNAVAILABLE, wait, is_doubtful=is_doubtful)
     if code in _ELSEWHERE_CODES:
         return _to_mend("gRPC", code, wait)
-    return Answer(Verdict.REFUSED if code == "INVALID_ARGUMENT" else Verdict.UNKNOWN, wait)
+    if code == "INVALID_ARGUMENT":
+        return Answer(Verdict.REFUSED, wait)
+    return Answer(Verdict.UNKNOWN, wait, is_doubtful=is_doubtful)
 
 
 def _to_mend(protocol: str, said: object, wait: float | None = None) -> Answer:
@@ -210,7 +218,7 @@ def keep(exporter: Any, notes: Notes) -> None:
         _notes[exporter] = notes
 
 
-def _kept(exporter: Any) -> Notes:
+def notes_of(exporter: Any) -> Notes:
     """The notes of an exporter; new ones, which stay empty, of one that nobody watches."""
     with suppress(TypeError):  # It need not be hashable.
         return _notes.get(exporter) or Notes()
@@ -229,7 +237,7 @@ class Sender:
 
     def __init__(self, exporter: Any) -> None:
         self._exporter = exporter
-        self._notes = _kept(exporter)
+        self._notes = notes_of(exporter)
 
     def send(self, batch: Sequence[Any]) -> Answer:
         """Export a batch; an exception of the exporter is counted and says nothing of the batch.

@@ -164,6 +164,10 @@ def _wire(settings: Settings) -> Wiring:
     _flush_at_exit()
     for delivery in wired.deliveries:
         delivery.begin()
+    if settings.spool is not None and all(each.spool is None for each in wired.deliveries):
+        _logger.warning(
+            "cxtrace: spool has no effect: it is for an exporter of cxtrace that sends elsewhere"
+        )
     return wired
 
 

@@ -13,6 +13,8 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
 )
 
+from cxtrace._answers import notes_of
+
 _logger = logging.getLogger("cxtrace")
 
 
@@ -28,6 +30,7 @@ class _Watched:
 
     def __init__(self, exporter: MetricExporter) -> None:
         self._exporter = exporter
+        self._notes = notes_of(exporter)
         self._has_warned = False
 
     def call(self, method: Callable[..., Any], *args: object, **more: object) -> Any:
@@ -45,9 +48,11 @@ class _Watched:
             return None
 
     def advise(self) -> None:
-        """Something was not delivered: say what may be set."""
+        """Something was refused: say what may be set. Where nobody is there, nothing helps."""
         over_otlp = type(self._exporter).__module__.startswith("opentelemetry.exporter.otlp.")
-        if over_otlp and not self._has_warned:
+        answer = self._notes.answer
+        is_refused = answer is None or bool(answer.advice)
+        if over_otlp and is_refused and not self._has_warned:
             self._has_warned = True
             _logger.warning(
                 "cxtrace: metrics were not delivered; later failures are only counted. If the "

@@ -4,7 +4,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from random import uniform
 from time import monotonic
 from typing import Any, Final
 
@@ -13,19 +12,18 @@ from opentelemetry import context as otel_context
 from cxtrace import _guard
 from cxtrace._answers import Answer, Verdict
 from cxtrace._flights import Flight, Keeper, Limits, Ticket
-from cxtrace._ledger import CREATED, DROPPED, EXPORTED, Books, Ledger
+from cxtrace._ledger import CREATED, DROPPED, EXPORTED, SENT_AGAIN, SPOOLED, Books, Ledger
+from cxtrace._outage import Outage, pause
 from cxtrace._spool.format import Signal
 
 SUSPECT: Final = 3
 """Failures of one batch, after which the batch itself may be why."""
 
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 15.0
-_LONGEST_ASKED_FOR: Final = 300.0
 _SAID_NOTHING: Final = (Verdict.UNAVAILABLE, Verdict.UNKNOWN)
 _FULL: Final = DROPPED["queue_full"]
 _REFUSED: Final = DROPPED["refused"]
 _SHUTDOWN: Final = DROPPED["shutdown"]
+_SENT: Final = (EXPORTED, SPOOLED)
 _LOSSES: Final = (_FULL, _REFUSED, _SHUTDOWN)
 
 
@@ -74,6 +72,7 @@ class Courier:
         self._room = 0 if self.is_closing else self.limits.queue
         self._taken = 0
         self._retry_at = 0.0
+        self._outage = Outage(self.word)
         self._urgent = 0
         self._given_up = 0
         self._setbacks = 0
@@ -218,7 +217,7 @@ class Courier:
     def give_back(self, flight: Flight) -> None:
         """Let a flight wait for another try, as far as there is room."""
         with self.lock:
-            if flight.is_settled:
+            if flight.is_settled or flight not in self._flying:
                 return
             if self.is_closing or self._waiting() <= self.limits.queue:
                 self._flying.remove(flight)
@@ -240,6 +239,8 @@ class Courier:
                 self._returned.remove(flight)
                 self._make_room()
             self._slots[slot] += len(flight.items) - refused
+            if flight.is_doubtful and slot in _SENT:
+                self._slots[SENT_AGAIN] += len(flight.items)
             self._slots[_REFUSED] += refused
             self._given_up += slot in _LOSSES or refused > 0
             self._progress.notify_all()
@@ -256,6 +257,7 @@ class Courier:
             parts = flight.halves()
             for part in parts:
                 part.attempts, part.witnessed = flight.attempts, self.delivered
+                part.is_doubtful = flight.is_doubtful
             self._flying += parts
             return parts
 
@@ -285,6 +287,7 @@ class Courier:
         else:
             flight.witnessed = flight.witnessed if flight.attempts else self.delivered
             flight.attempts += 1
+            flight.is_doubtful |= answer.is_doubtful
             self.give_back(flight)
 
     def _is_to_blame(self, flight: Flight) -> bool:
@@ -299,13 +302,14 @@ class Courier:
             _guard.swallow("delivery.send", error)
             answer = Answer(Verdict.UNKNOWN)
         verdict = answer.verdict
+        self._outage.note(is_over=verdict not in _SAID_NOTHING, is_kept=self.keeper is not None)
         with self.lock:
             self.delivered += verdict is Verdict.DELIVERED
             if verdict in _SAID_NOTHING:
                 self.failures += 1
                 self._setbacks += 1
                 self._urgent = 0
-                self._retry_at = monotonic() + _pause(self.failures, answer.retry_after)
+                self._retry_at = monotonic() + pause(self.failures, answer.retry_after)
                 self._progress.notify_all()
             else:
                 self.failures = 0
@@ -380,12 +384,6 @@ class Courier:
         if is_suspect and not self.failures % 2:
             return self.take(self.limits.batch) or self.take_back()
         return self.take_back() or self.take(self.limits.batch)
-
-
-def _pause(failures: int, asked_for: float | None) -> float:
-    """Seconds until the next try: longer each time, never the same for all."""
-    pause: float = min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE)
-    return max(pause * uniform(0.5, 1.0), min(asked_for or 0.0, _LONGEST_ASKED_FOR))  # noqa: S311
 
 
 def drain(calls: "SimpleQueue[None]", timeout: float) -> None:

@@ -36,16 +36,18 @@ class Flight:
         first: Which item of all that were queued is the first in it, counted from 1.
         attempts: How often it failed.
         witnessed: How many batches had been delivered when it first did.
+        is_doubtful: Whether the receiver may have it already.
         is_settled: Whether it stands in the books.
     """
 
-    __slots__ = ("attempts", "first", "is_settled", "items", "witnessed")
+    __slots__ = ("attempts", "first", "is_doubtful", "is_settled", "items", "witnessed")
 
     def __init__(self, items: list[Any], first: int) -> None:
         self.items = items
         self.first = first
         self.attempts = 0
         self.witnessed = 0
+        self.is_doubtful = False
         self.is_settled = False
 
     def halves(self) -> "list[Flight]":

@@ -39,9 +39,14 @@ def warn_once(key: str, message: str, *args: object) -> None:
         if key in _said or len(_said) >= MAX_WARNINGS:
             return
         _said.add(key)
+    say(logging.WARNING, message, *args)
+
+
+def say(level: int, message: str, *args: object) -> None:
+    """Log a line; a filter or a handler of the host may raise."""
     try:
-        _logger.warning(message, *args)
-    except Exception:  # noqa: BLE001  a host's log filter may raise
+        _logger.log(level, message, *args)
+    except Exception:  # noqa: BLE001
         count("errors.logging")
 
 

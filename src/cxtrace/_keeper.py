@@ -12,7 +12,7 @@ from cxtrace._answers import Verdict
 from cxtrace._courier import SUSPECT, Courier, drain
 from cxtrace._flights import Flight
 from cxtrace._ledger import DIED, DROPPED, EXPORTED, RECOVERED, SENT_AGAIN, SPOOLED, settle_dead
-from cxtrace.spool import Spool, Spooled
+from cxtrace.spool import Spool, Spooled, SpoolState
 
 _EVERY: Final = 0.25
 _LOOK_EVERY: Final = 5.0
@@ -25,6 +25,10 @@ _CORRUPT: Final = DROPPED["corrupt"]
 
 class Disk:
     """Keeps the batches of one courier in a spool, from a thread of its own.
+
+    Attributes:
+        spool: Where they go.
+        state: What lay in it, of all processes, when it was last looked at, up to 5 s ago.
 
     Args:
         courier: Whose batches.
@@ -43,6 +47,7 @@ class Disk:
         decode: Callable[[bytes], list[Any]],
     ) -> None:
         self.spool = spool
+        self.state = SpoolState()
         self._courier = courier
         self._folder = folder
         self._encode = encode
@@ -56,6 +61,7 @@ class Disk:
         self._close_at: float | None = None
         self._is_stopped = False
         self._failing = _Failing()
+        self._is_doubtful = False
 
     def start(self) -> None:
         """Begin to work, in this process."""
@@ -103,13 +109,25 @@ class Disk:
             flight = self._next()
             if flight is None or not self._put(flight):
                 break
+        if self._is_last_moment():
+            self._keep_what_hangs()
+
+    def _keep_what_hangs(self) -> None:
+        """Keep what the exporter has not answered for, too: it may arrive twice then."""
+        while monotonic() >= self._write_at:
+            flight = self._courier.hung()
+            if flight is None:
+                break
+            before, flight.is_doubtful = flight.is_doubtful, True
+            if not self._put(flight, is_hung=True):
+                flight.is_doubtful = before
 
     def _next(self) -> Flight | None:
         courier = self._courier
         if (flight := courier.take_back()) is not None:
             return flight
         if self._is_last_moment():
-            return courier.take(courier.limits.batch) or courier.hung()
+            return courier.take(courier.limits.batch)
         if courier.failures or len(courier.queue) * 2 >= courier.limits.queue:
             return courier.take(courier.limits.batch)
         return None
@@ -117,7 +135,7 @@ class Disk:
     def _is_last_moment(self) -> bool:
         return self._close_at is not None and monotonic() >= self._close_at
 
-    def _put(self, flight: Flight) -> bool:
+    def _put(self, flight: Flight, *, is_hung: bool = False) -> bool:
         courier = self._courier
         try:
             payload = self._encode(flight.items)
@@ -127,17 +145,17 @@ class Disk:
             return all(kept)
         if self.spool.put(courier.word, len(flight.items), payload):
             courier.settle(flight, SPOOLED)
-            if flight.attempts:
-                courier.count(SENT_AGAIN, len(flight.items))
             return True
         self._write_at = monotonic() + _AFTER_A_FAULT
-        courier.give_back(flight)
+        if not is_hung:
+            courier.give_back(flight)
         return False
 
     def _look_after_the_dead(self) -> None:
         if monotonic() < self._look_at:
             return
         self._look_at = monotonic() + _LOOK_EVERY
+        self.state = self.spool.state()
         died = settle_dead(self._folder)
         if died:
             self._courier.count(DIED, died)
@@ -158,14 +176,15 @@ class Disk:
         except ValueError:
             self._account(batch, 0, batch.items, _CORRUPT)
             return True
-        if batch.maybe_sent:
-            self._courier.count(SENT_AGAIN, batch.items)
         is_to_blame = self._failing.is_to_blame(batch, self._courier.delivered)
+        self._is_doubtful = False
         delivered = self._deliver(items, is_to_blame=is_to_blame)
         if delivered is None:
             self._failing.note(batch, self._courier.delivered)
-            self.spool.release(batch, maybe_sent=True)
+            self.spool.release(batch, maybe_sent=self._is_doubtful)
             return False
+        if batch.maybe_sent:
+            self._courier.count(SENT_AGAIN, batch.items)
         self._account(batch, delivered, batch.items - delivered, _REFUSED)
         return True
 
@@ -184,6 +203,7 @@ class Disk:
         """How many were delivered, the rest being refused; None if the receiver is not there."""
         answer = self._courier.send(items)
         verdict = answer.verdict
+        self._is_doubtful |= answer.is_doubtful or verdict is Verdict.DELIVERED
         if verdict is Verdict.DELIVERED:
             return len(items) - answer.rejected
         if verdict is Verdict.REFUSED:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from cxtrace._answers import (
     UNAVAILABLE,
+    UNREACHED,
     Answer,
     Notes,
     Verdict,
@@ -63,6 +64,9 @@ def _adapter() -> Any:
     """The class of the adapters: made when first used, as its base is not loaded before."""
     from requests.adapters import HTTPAdapter  # type: ignore[import-untyped,unused-ignore]
     from requests.exceptions import (  # type: ignore[import-untyped,unused-ignore]
+        ConnectionError as NoConnection,
+    )
+    from requests.exceptions import (  # type: ignore[import-untyped,unused-ignore]
         ConnectTimeout,
         SSLError,
     )
@@ -99,6 +103,10 @@ def _adapter() -> Any:
             except SSLError:
                 notes.hear(of_tls())
                 raise
+            except NoConnection as error:
+                if _is_unreached(error):
+                    notes.hear(UNREACHED)
+                raise
             finally:
                 _deadline.reset(token)
             response._content = body  # noqa: SLF001  else it reads the rest, however long that is
@@ -106,6 +114,14 @@ def _adapter() -> Any:
             return response
 
     return Adapter
+
+
+def _is_unreached(error: Any) -> bool:
+    """Whether not even a connection was made, so that nothing can have arrived."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, (ConnectTimeoutError, NewConnectionError))
 
 
 def _beginning(raw: Any) -> bytes:

@@ -61,10 +61,12 @@ class _Delivery:
         self._sender = Sender(exporter)
         folder = None if spool is None else spool.folder / word
         self.spool = None if spool is None else self._spool(spool, spool.folder / word)
+        self.disk: Disk | None = None
         self.courier = Courier(word, self._sender.send, self._end, limits, Books(folder))
         if self.spool is not None and folder is not None:
             encode, decode = _CODECS[word]
-            self.courier.keeper = Disk(self.courier, self.spool, folder, encode, decode)
+            self.disk = Disk(self.courier, self.spool, folder, encode, decode)
+            self.courier.keeper = self.disk
 
     def _spool(self, settings: SpoolSettings, folder: Path) -> Spool:
         return Spool(

@@ -8,9 +8,10 @@ from attrs import asdict, field, fields, frozen
 from cxtrace import _config, _guard, _runtime, _wiring_facts
 from cxtrace._ledger import Ledger
 from cxtrace._pipelines import LogPipeline, MetricPipeline
-from cxtrace._wiring import furthest_behind
+from cxtrace._wiring import Wiring, furthest_behind
 from cxtrace._wiring_facts import WiringFacts
 from cxtrace.binding import BoundFunction, bound_functions
+from cxtrace.spool import SpoolState
 
 
 @frozen
@@ -61,6 +62,8 @@ class Report:
         counts: Input that was refused and errors that were swallowed, by kind.
         bindings: Functions that the map binds, and whether each is ``bound``, ``missing``, or
             ``waiting`` for its module to be imported.
+        spool: What lies on disk, of all processes that share the spool, by ``spans`` and ``logs``;
+            as it was when it was last looked at.
         wiring: Which providers, processors, exporters, propagators and sampler are at work, and
             whose they are.
     """
@@ -74,6 +77,7 @@ class Report:
     logs: LogLedger | None
     counts: Mapping[str, int]
     bindings: tuple[BoundFunction, ...] = ()
+    spool: Mapping[str, SpoolState] = field(factory=dict)
     wiring: WiringFacts | None = field(default=None, eq=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,8 +104,14 @@ def report() -> Report:
         logs=None if wired is None else _logs(wired.logs),
         counts=_guard.counts(),
         bindings=bound_functions(),
+        spool={} if wired is None else _spooled(wired),
         wiring=_wiring_facts.read(),
     )
+
+
+def _spooled(wired: Wiring) -> dict[str, SpoolState]:
+    disks = ((each.courier.word, each.disk) for each in wired.deliveries)
+    return {word: disk.state for word, disk in disks if disk is not None}
 
 
 def _metrics(pipeline: MetricPipeline | None) -> MetricLedger | None:

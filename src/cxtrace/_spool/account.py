@@ -49,7 +49,8 @@ class Account:
         _guard.count("errors.spool")
         _guard.warn_once(
             f"spool:{error.errno}",
-            "the spool in %s does not work as it should: %s; the service is not affected",
+            "cxtrace: the spool in %s does not work as it should: %s. What cannot be sent waits in "
+            "memory, as far as there is room; `cxtrace doctor` says more",
             self._folder,
             self.problem,
         )
