@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cxtrace import _guard, _outage
 from cxtrace._answers import Answer, Verdict
 from cxtrace._courier import Courier
-from cxtrace._flights import Limits
+from cxtrace._flights import Limits, Ticket
 from cxtrace._ledger import Books, Ledger
 
 DELIVERED = Answer(Verdict.DELIVERED)
@@ -47,10 +47,21 @@ class Receiver:
 
 
 class Threadless(Courier):
-    """A courier that sends when it is waited for, as where no thread can be started."""
+    """A courier that sends when it is waited for, without a thread."""
 
     def start(self) -> bool:
-        return False
+        return True
+
+    def wait(self, ticket: Ticket, until: float) -> bool:
+        """Send first."""
+        self._work()
+        return super().wait(ticket, until)
+
+    def close(self, ticket: Ticket, until: float) -> bool:
+        """End the exporter, as the thread does."""
+        done = super().close(ticket, until)
+        self._end()
+        return done
 
 
 @pytest.fixture(autouse=True)
@@ -287,9 +298,7 @@ def test_close_counts_what_is_left() -> None:
     put(courier, 2)
     assert courier.ledger == Ledger(created=3, dropped={"shutdown": 3})
     assert receiver.is_ended
-    receiver.is_ended = False
     assert courier.close(courier.ask_to_close(soon()), soon())
-    assert not receiver.is_ended
 
 
 def test_close_sends_what_waits() -> None:
@@ -330,8 +339,8 @@ def test_exporter_that_hangs_holds_nobody() -> None:
     assert courier.ledger == Ledger(created=2, dropped={"shutdown": 2})
 
 
-@pytest.mark.parametrize("late", ["give_back", "divide"])
-def test_flight_that_was_given_up(late: str) -> None:
+@pytest.mark.parametrize("late", [("give_back",), ("divide", 0)])
+def test_flight_that_was_given_up(late: tuple[Any, ...]) -> None:
     """What is settled is neither taken back nor split."""
     courier = made(Receiver())
     put(courier, 0, 1)
@@ -339,7 +348,7 @@ def test_flight_that_was_given_up(late: str) -> None:
     assert flight is not None
     courier.settle(flight, 2)
 
-    assert not getattr(courier, late)(flight)
+    assert not getattr(courier, late[0])(flight, *late[1:])
     assert courier.ledger == Ledger(created=2, exported=2)
 
 
@@ -362,25 +371,80 @@ def test_thread_of_its_own() -> None:
     assert sent.wait(30)
     assert sorted(receiver.has) == list(range(5))
     assert courier.close(courier.ask_to_close(soon()), soon())
-    assert courier.ledger == Ledger(created=5, exported=5)
+    assert (courier.ledger.created, courier.ledger.exported) == (5, 5)
     assert _guard.counts() == {"errors.delivery.send": 1}
 
 
 def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits then sends by himself; the error is counted, and the host goes on."""
+    """Nobody sends from the thread of the host: what waits is counted as lost, at once."""
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     receiver = Receiver()
+    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
+    with monkeypatch.context() as out_of_threads:
+        out_of_threads.setattr(threading.Thread, "start", refuse)
+        put(courier, 0)
+        assert not flush(courier)
+    assert _guard.counts()["errors.delivery.thread"] > 0
+    put(courier, 1)
+    assert flush(courier)
+    assert receiver.has == [0, 1]
+    with monkeypatch.context() as out_of_threads:
+        out_of_threads.setattr(threading.Thread, "start", refuse)
+        assert courier.close(courier.ask_to_close(soon()), soon())
+    assert receiver.is_ended
+
+
+def test_interrupt_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It flies through, and the next item starts the thread."""
+
+    def interrupt(self: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    receiver = Receiver()
+    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            put(courier, 0)
+    put(courier, 1)
+
+    assert flush(courier)
+    assert receiver.has == [0, 1]
+    courier.close(courier.ask_to_close(soon()), soon())
+
+
+def test_exporter_that_flushes() -> None:
+    """A flush from the thread that sends cannot wait for itself, and says no."""
+    said: list[bool] = []
+
+    class Flushing(Receiver):
+        def send(self, batch: Sequence[Any]) -> Answer:
+            said.append(flush(courier))
+            return super().send(batch)
+
+    receiver = Flushing()
     courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
     put(courier, 0)
 
-    assert courier.close(courier.ask_to_close(soon()), soon())
-    assert receiver.has == [0]
-    assert receiver.is_ended
-    assert _guard.counts()["errors.delivery.thread"] > 0
+    assert flush(courier)
+    assert said == [False]
+    courier.close(courier.ask_to_close(soon()), soon())
+
+
+def test_flapping_receiver_refuses_nothing() -> None:
+    """Who says that he is not available has not looked at the batch, and cannot have refused it."""
+    receiver = Receiver(*[UNAVAILABLE, DELIVERED] * 30)
+    courier = made(receiver)
+    for number in range(40):
+        put(courier, number)
+        flush(courier)
+    flush(courier)
+
+    assert courier.ledger.dropped.get("refused", 0) == 0
+    assert courier.ledger.is_balanced
 
 
 def test_end_of_a_courier_that_carried_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +458,6 @@ def test_end_of_a_courier_that_carried_nothing(monkeypatch: pytest.MonkeyPatch) 
     courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
 
     assert courier.close(courier.ask_to_close(soon()), soon())
-    assert receiver.is_ended
     assert _guard.counts() == {}
 
 

@@ -39,9 +39,9 @@ LAYERS = (
     # pluggable steps
     """
     _deadline sampling _span _tracing _metering processors _redirects propagation _console _answers
-    _counting _otlp_watch _otlp _otlp_json _otlp_file exporters _records _ledger _flights _outage
-    _courier _spool _spool.format _spool.account _spool.segments _spool.shelf _spool.state spool
-    _keeper delivery logs _transparent binding _auto
+    _counting _otlp_watch _otlp _otlp_json _otlp_file exporters _records _ledger _flights _queue
+    _outage _courier _spool _spool.format _spool.account _spool.segments _spool.shelf _spool.state
+    spool _keeper delivery logs _transparent binding _auto
     """,
     # assembly
     """

@@ -86,7 +86,7 @@ class Kit:
     def __init__(self, folder: Path, receiver: Receiver, kind: type[Courier] = Threadless) -> None:
         self.receiver = receiver
         spool = Spool(folder)
-        self.courier = kind("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books(folder))
+        self.courier = kind("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
         self.disk = Disk(self.courier, spool, folder, encode, decode)
         self.courier.keeper = self.disk
 
@@ -114,7 +114,7 @@ def kit(tmp_path: Path) -> Any:
     """One process with a spool."""
     found = Kit(tmp_path, Receiver())
     yield found
-    found.disk.stop()
+    found.disk.stop(0)
 
 
 def test_what_cannot_be_sent_is_kept_and_sent_later(kit: Kit) -> None:
@@ -180,13 +180,14 @@ def test_another_process_sends_what_one_has_left(tmp_path: Path) -> None:
     one.receiver.is_up = False
     one.put("a", "b")
     one.send()
-    one.disk.stop()
+    one.disk.stop(0)
+    one.disk.spool.close()
     two.send()
 
     assert two.receiver.has == ["a", "b"]
     assert two.ledger == Ledger(recovered=2, exported=2)
     assert one.ledger == Ledger(created=2, spooled=2)
-    two.disk.stop()
+    two.disk.stop(0)
 
 
 def test_receiver_that_is_still_away(kit: Kit) -> None:
@@ -306,7 +307,7 @@ def test_disk_that_takes_nothing(tmp_path: Path) -> None:
     kit.receiver.is_up = True
     kit.send()
     assert kit.receiver.has == list("abcdefgh")
-    kit.disk.stop()
+    kit.disk.stop(0)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +378,7 @@ def test_error_of_the_keeper_does_not_end_it(tmp_path: Path) -> None:
     kit.put("a")
 
     assert done.wait(30)
-    kit.disk.stop()
+    kit.disk.stop(0)
 
 
 KILLED = """
@@ -390,6 +391,7 @@ kit.receiver.is_up = False
 kit.put("a", "b")
 kit.send()
 kit.put("c", "d", "e")
+kit.disk._write_books()
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -422,7 +424,7 @@ def test_process_that_was_killed(tmp_path: Path) -> None:
     assert kit.ledger == Ledger(recovered=2, exported=2, died=3)
     assert other.ledger == Ledger()
     for each in (kit, other):
-        each.disk.stop()
+        each.disk.stop(0)
 
 
 def test_child_keeps_for_itself(tmp_path: Path) -> None:
@@ -436,11 +438,11 @@ def test_child_keeps_for_itself(tmp_path: Path) -> None:
         kit.put("b")
         kit.send()
         good = kit.ledger == Ledger(created=1, spooled=1)
-        kit.disk.stop()
+        kit.disk.stop(0)
         os._exit(0 if good else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     kit.send()
 
     assert kit.receiver.has == ["a", "b"]
     assert kit.ledger == Ledger(created=1, recovered=1, exported=2)
-    kit.disk.stop()
+    kit.disk.stop(0)

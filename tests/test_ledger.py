@@ -2,11 +2,21 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from cxtrace._ledger import CREATED, DROPPED, EXPORTED, RECOVERED, Books, Ledger, settle_dead
+from cxtrace._ledger import (
+    CREATED,
+    DROPPED,
+    EXPORTED,
+    RECOVERED,
+    Books,
+    BooksFile,
+    Ledger,
+    settle_dead,
+)
 
 needs_flock = pytest.mark.skipif(sys.platform == "win32", reason="a spool needs flock")
 
@@ -38,32 +48,50 @@ def test_every_reason_has_a_slot() -> None:
     )
 
 
+def written(folder: Path, **slots: int) -> BooksFile:
+    """Books that a living process has written down."""
+    books, file = Books(), BooksFile(folder)
+    for name, count in slots.items():
+        books.slots[{"created": CREATED, "recovered": RECOVERED, "exported": EXPORTED}[name]] = (
+            count
+        )
+    books.slots[DROPPED["refused"]] = 2
+    file.write(books)
+    return file
+
+
 @needs_flock
 def test_books_of_a_living_process_are_left_alone(tmp_path: Path) -> None:
     """Nobody takes a process for dead that holds its books open."""
-    books = Books(tmp_path)
-    books.slots[CREATED] = 3
+    file = written(tmp_path, created=3)
 
     assert settle_dead(tmp_path) == 0
     assert len(list(tmp_path.iterdir())) == 1
-    books.close()
+    file.close()
     assert list(tmp_path.iterdir()) == []
-    assert books.ledger(0).created == 3
+    file.close()
 
 
 @needs_flock
 def test_books_of_a_dead_process(tmp_path: Path) -> None:
     """What it had in memory is told once; then the file is gone."""
-    books = Books(tmp_path)
-    books.slots[CREATED], books.slots[RECOVERED], books.slots[EXPORTED] = 9, 1, 4
-    books.slots[DROPPED["refused"]] = 2
-    assert books._file is not None
-    os.close(books._file)
-    del books.slots
+    written(tmp_path, created=9, recovered=1, exported=4).leave()
 
     assert settle_dead(tmp_path) == 4
     assert settle_dead(tmp_path) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_flock
+def test_books_are_written_again(tmp_path: Path) -> None:
+    """The file is as the books were when it was last written."""
+    books, file = Books(), BooksFile(tmp_path)
+    file.write(books)
+    books.slots[CREATED] += 7
+    file.write(books)
+    file.leave()
+
+    assert settle_dead(tmp_path) == 7
 
 
 @needs_flock
@@ -79,32 +107,43 @@ def test_files_that_are_no_books(tmp_path: Path) -> None:
 
 
 @needs_flock
-def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """Then the books are in memory, as without a spool."""
-    books = Books(tmp_path / "missing")
-    books.slots[CREATED] += 1
+def test_folder_that_is_not_there(tmp_path: Path) -> None:
+    """The disk says no; whoever writes has to live with it."""
+    file = BooksFile(tmp_path / "missing")
 
-    assert books.ledger(1) == Ledger(created=1, queued=1)
-    books.close()
+    with pytest.raises(FileNotFoundError):
+        file.write(Books())
+    file.close()
 
 
 @needs_flock
-def test_child_has_books_of_its_own(tmp_path: Path) -> None:
-    """It counts from zero, in a file of its own, and the parent's stays as it is."""
-    books = Books(tmp_path)
-    books.slots[CREATED] = 5
-    child = os.fork()
-    if not child:
-        books.begin_anew()
-        books.slots[CREATED] += 1
-        files = len(list(tmp_path.iterdir()))
-        os._exit(0 if (books.slots[CREATED], files) == (1, 2) else 1)
+@pytest.mark.parametrize("is_used_again", [False, True])
+def test_descriptor_that_the_host_has_closed(tmp_path: Path, is_used_again: bool) -> None:
+    """A host that becomes a daemon closes all it has: what it opens then is left alone."""
+    file = written(tmp_path, created=3)
+    assert file._file is not None
+    os.close(file._file)
+    other = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(other, file._file)
+    if not is_used_again:
+        os.close(file._file)
+    with suppress(OSError):
+        file.write(Books())
+    number = file._file
+    file.close()
 
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert books.slots[CREATED] == 5
-    assert settle_dead(tmp_path) == 1
-    books.close()
-    memory = Books()
-    memory.slots[CREATED] = 2
-    memory.begin_anew()
-    assert memory.ledger(0) == Ledger()
+    if is_used_again:
+        assert os.fstat(number).st_rdev == Path(os.devnull).stat().st_rdev
+        os.close(number)
+    if number != other:
+        os.close(other)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_child_counts_from_zero() -> None:
+    """What the parent has counted is the parent's."""
+    books = Books()
+    books.slots[CREATED] = 2
+    books.begin_anew()
+
+    assert books.ledger(0) == Ledger()

@@ -241,16 +241,19 @@ def _assemble(
 ) -> Wiring:
     stamp = StampProcessor()
     # First, because nothing may have changed where one of OTEL_BSP_* is refused.
-    deliveries = tuple(_delivery(settings, name, exporter) for name, exporter in exporters)
+    deliveries = tuple(
+        _delivery(settings, name, exporter, number)
+        for number, (name, exporter) in enumerate(exporters)
+    )
     for processor in (stamp, *deliveries):
         provider.add_span_processor(processor)
     named = wanted if wanted is None or isinstance(wanted, str) else type(wanted).__qualname__
     return Wiring(settings, provider, mode, named, stamp, deliveries)
 
 
-def _delivery(settings: Settings, name: str, exporter: SpanExporter) -> SpanDelivery:
+def _delivery(settings: Settings, name: str, exporter: SpanExporter, number: int) -> SpanDelivery:
     delay = _CONSOLE_DELAY if isinstance(exporter, TreeExporter) else None
-    return SpanDelivery(exporter, delay=delay, spool=settings.spool_for(name))
+    return SpanDelivery(exporter, delay=delay, spool=settings.spool_for(name, number))
 
 
 def _exporters(wanted: str | SpanExporter) -> list[tuple[str, SpanExporter]]:
@@ -321,7 +324,7 @@ def _after_fork() -> None:
     if wiring is not None:
         wiring.stamp.after_fork()
         for part in (*wiring.deliveries, *wiring.pipelines):
-            part.after_fork()
+            _guard.attempt("fork", part.after_fork)
     prepare(shutdown)
 
 

@@ -1,33 +1,31 @@
-"""Items on their way to one exporter: a bounded queue, and a thread that sends."""
+"""Items on their way to one exporter, from a queue, by a thread that sends."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 from cxtrace import _guard
 from cxtrace._answers import Answer, Verdict
 from cxtrace._flights import Flight, Keeper, Limits, Ticket
-from cxtrace._ledger import CREATED, DROPPED, EXPORTED, SENT_AGAIN, SPOOLED, Books, Ledger
+from cxtrace._ledger import EXPORTED, Books
 from cxtrace._outage import Outage, pause
+from cxtrace._queue import REFUSED, Queue
 from cxtrace._spool.format import Signal
 
 SUSPECT: Final = 3
 """Failures of one batch, after which the batch itself may be why."""
 
 _SAID_NOTHING: Final = (Verdict.UNAVAILABLE, Verdict.UNKNOWN)
-_FULL: Final = DROPPED["queue_full"]
-_REFUSED: Final = DROPPED["refused"]
-_SHUTDOWN: Final = DROPPED["shutdown"]
-_SENT: Final = (EXPORTED, SPOOLED)
-_LOSSES: Final = (_FULL, _REFUSED, _SHUTDOWN)
+_NOBODYS: Final = NonRecordingSpan(SpanContext(1, 1, is_remote=False))
+"""Not sampled: what an exporter itself does is not traced, or it would feed itself."""
 
 
-class Courier:
+class Courier(Queue):
     """Takes items from any thread, and sends them from one of its own.
 
     A batch that was not delivered is sent again after a pause that grows. Until then it lies with
@@ -51,67 +49,33 @@ class Courier:
         limits: Limits,
         books: Books,
     ) -> None:
+        super().__init__(limits, books)
         self.word: Signal = word
-        self.limits = limits
-        self.books = books
         self.keeper: Keeper | None = None
-        self.is_closing = False
         self._send = send
         self._end = end
         self._begin()
 
     def _begin(self) -> None:
-        self.lock = threading.RLock()  # a finaliser may end a span while this thread holds it
-        self.queue: deque[Any] = deque()
         self.failures = 0  # one after the other, up to now
         self.delivered = 0
-        self._progress = threading.Condition(self.lock)
-        self._returned: deque[Flight] = deque()
-        self._flying: list[Flight] = []
-        self._slots = self.books.slots
-        self._room = 0 if self.is_closing else self.limits.queue
-        self._taken = 0
+        self._setbacks = 0
         self._retry_at = 0.0
         self._outage = Outage(self.word)
         self._urgent = 0
-        self._given_up = 0
-        self._setbacks = 0
         self._wakes: SimpleQueue[None] = SimpleQueue()  # unlike an Event, safe in signal handlers
         self._thread: threading.Thread | None = None
-        self._is_stopped = self._has_ended = self.is_closing
-
-    # Taking in
+        self._is_stopped = self.is_closing
 
     def put(self, item: Any) -> None:
         """Take an item; where there is no room, count it."""
-        with self.lock:
-            slots = self._slots
-            slots[CREATED] += 1
-            waiting = len(self.queue)
-            if waiting >= self._room:
-                slots[_SHUTDOWN if self.is_closing else _FULL] += 1
-                return
-            self.queue.append(item)
-        if not waiting:
+        waiting = self._add(item)
+        if self._thread is None:
             self.start()
         elif waiting + 1 == self.limits.batch:
             self._wakes.put(None)
         if self.keeper is not None and (waiting + 1) * 2 == self.limits.queue:
             self.keeper.call()
-
-    # What there is
-
-    @property
-    def ledger(self) -> Ledger:
-        """The books, and what waits."""
-        with self.lock:
-            return self.books.ledger(self._waiting())
-
-    def _waiting(self) -> int:
-        flights = (*self._flying, *self._returned)
-        return len(self.queue) + sum(len(flight.items) for flight in flights)
-
-    # Waiting for it
 
     def ask(self) -> Ticket:
         """Have all that waits sent now, whatever pause is due; the ticket to wait with."""
@@ -120,7 +84,8 @@ class Courier:
             if not self._is_settled(target):
                 self._urgent = target
             ticket = Ticket(target, self._setbacks, self._given_up)
-        self._wakes.put(None)
+        if self._urgent:
+            self._wakes.put(None)
         return ticket
 
     def wait(self, ticket: Ticket, until: float) -> bool:
@@ -131,18 +96,14 @@ class Courier:
             until: When to give up, on the monotonic clock. Where there is no disk, it is given up
                 as soon as the receiver does not take something.
         """
-        if not self._is_settled(ticket.last) and not self.start():
-            self._work()
+        can_wait = self._is_settled(ticket.last) or self.start()
+        can_wait = can_wait and threading.current_thread() is not self._thread
         with self.lock:
-            while not self._is_settled(ticket.last) and monotonic() < until:
+            while can_wait and not self._is_settled(ticket.last) and monotonic() < until:
                 if self.keeper is None and self._setbacks > ticket.setbacks:
                     break
                 self._progress.wait(max(until - monotonic(), 0.0))
             return self._is_settled(ticket.last) and self._given_up == ticket.given_up
-
-    def _is_settled(self, last: int) -> bool:
-        flights = (*self._flying, *self._returned)
-        return self._taken >= last and not any(flight.first <= last for flight in flights)
 
     def ask_to_close(self, until: float) -> Ticket:
         """Take nothing more, and have sent what waits; the ticket to close with."""
@@ -157,132 +118,34 @@ class Courier:
         """Wait, count what is left as lost, and stop; whether nothing was left."""
         done = self.wait(ticket, until)
         is_running = self.start()
-        with self.lock:
-            for flight in (*self._flying, *self._returned):
-                self.settle(flight, _SHUTDOWN)
-            self._slots[_SHUTDOWN] += len(self.queue)
-            self.queue.clear()
-            self._is_stopped = True
+        self._give_all_up()
+        self._is_stopped = True
         self._wakes.put(None)
         if self.keeper is not None:
-            self.keeper.stop()
+            self.keeper.stop(until)
         if self._thread is not None and is_running:
             self._thread.join(max(until - monotonic(), 0.0))
-        elif not self._has_ended:
-            self._finish()
-        with self.lock:
-            self.books.close()
-            self._slots = self.books.slots
         return done
-
-    def _finish(self) -> None:
-        self._has_ended = True
-        self._end()
 
     def after_fork(self) -> None:
         """Begin anew in a child: what waits is the parent's to send."""
         self.books.begin_anew()
+        self._begin_queue()
         self._begin()
         if self.keeper is not None:
             self.keeper.after_fork()
-
-    # Flights
-
-    def take(self, most: int) -> Flight | None:
-        """A batch from the queue, which counts as waiting until it is settled."""
-        with self.lock:
-            count = min(len(self.queue), most)
-            if not count:
-                return None
-            flight = Flight([self.queue.popleft() for _ in range(count)], self._taken + 1)
-            self._taken += count
-            self._flying.append(flight)
-            return flight
-
-    def take_back(self) -> Flight | None:
-        """The flight that came back first."""
-        with self.lock:
-            if not self._returned:
-                return None
-            flight = self._returned.popleft()
-            self._flying.append(flight)
-            self._make_room()
-            return flight
-
-    def hung(self) -> Flight | None:
-        """A flight that the exporter has not answered for yet."""
-        with self.lock:
-            return self._flying[0] if self._flying else None
-
-    def give_back(self, flight: Flight) -> None:
-        """Let a flight wait for another try, as far as there is room."""
-        with self.lock:
-            if flight.is_settled or flight not in self._flying:
-                return
-            if self.is_closing or self._waiting() <= self.limits.queue:
-                self._flying.remove(flight)
-                self._returned.append(flight)
-            else:
-                self.settle(flight, _FULL)
-            self._make_room()
-            self._progress.notify_all()
-
-    def settle(self, flight: Flight, slot: int, refused: int = 0) -> None:
-        """Count a flight, but for what was refused, unless somebody who could not wait did."""
-        with self.lock:
-            if flight.is_settled:
-                return
-            flight.is_settled = True
-            if flight in self._flying:
-                self._flying.remove(flight)
-            else:
-                self._returned.remove(flight)
-                self._make_room()
-            self._slots[slot] += len(flight.items) - refused
-            if flight.is_doubtful and slot in _SENT:
-                self._slots[SENT_AGAIN] += len(flight.items)
-            self._slots[_REFUSED] += refused
-            self._given_up += slot in _LOSSES or refused > 0
-            self._progress.notify_all()
-
-    def divide(self, flight: Flight) -> list[Flight]:
-        """Two flights instead of one that is too large; a single item is refused."""
-        with self.lock:
-            if len(flight.items) == 1:
-                self.settle(flight, _REFUSED)
-            if flight.is_settled:
-                return []
-            flight.is_settled = True
-            self._flying.remove(flight)
-            parts = flight.halves()
-            for part in parts:
-                part.attempts, part.witnessed = flight.attempts, self.delivered
-                part.is_doubtful = flight.is_doubtful
-            self._flying += parts
-            return parts
-
-    def count(self, slot: int, items: int) -> None:
-        """Write in the books."""
-        with self.lock:
-            self._slots[slot] += items
-
-    def _make_room(self) -> None:
-        if not self.is_closing:
-            held = sum(len(flight.items) for flight in self._returned)
-            self._room = max(self.limits.queue - held, 0)
-
-    # Sending
 
     def deliver(self, flight: Flight) -> None:
         """Send a flight, in parts if it is too large; what fails comes back."""
         answer = self.send(flight.items)
         verdict = answer.verdict
+        is_to_blame = verdict is Verdict.UNKNOWN and self._is_to_blame(flight)
         if verdict is Verdict.DELIVERED:
             self.settle(flight, EXPORTED, answer.rejected)
         elif verdict is Verdict.REFUSED:
-            self.settle(flight, _REFUSED)
-        elif verdict is Verdict.TOO_LARGE or self._is_to_blame(flight):
-            for part in self.divide(flight):
+            self.settle(flight, REFUSED)
+        elif verdict is Verdict.TOO_LARGE or is_to_blame:
+            for part in self.divide(flight, self.delivered):
                 self.deliver(part)
         else:
             flight.witnessed = flight.witnessed if flight.attempts else self.delivered
@@ -300,7 +163,7 @@ class Courier:
             answer = self._send(items)
         except BaseException as error:  # noqa: BLE001  in a thread that is ours alone
             _guard.swallow("delivery.send", error)
-            answer = Answer(Verdict.UNKNOWN)
+            answer = Answer(Verdict.UNKNOWN, is_doubtful=True)
         verdict = answer.verdict
         self._outage.note(is_over=verdict not in _SAID_NOTHING, is_kept=self.keeper is not None)
         with self.lock:
@@ -318,43 +181,52 @@ class Courier:
     def start(self) -> bool:
         """Whether the thread runs; it begins with the first item, so that a fork needs none."""
         if self._thread is not None:
-            return self._thread.is_alive()
+            return self._thread.is_alive() or self._thread.ident is None
         with self.lock:
             if self._thread is None and not self._is_stopped:
-                thread = threading.Thread(
-                    target=self._run, name=f"cxtrace_send_{self.word}", daemon=True
-                )
+                name = f"cxtrace_send_{self.word}"
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread = thread  # First: a signal handler must not start a second one.
                 try:
                     thread.start()
-                    if self.keeper is not None:
-                        self.keeper.start()
-                except RuntimeError as error:  # at the end of the process, or out of threads
-                    if self.queue:
+                except BaseException as error:
+                    if thread.ident is None:
+                        self._thread = None
+                    if not isinstance(error, RuntimeError):
+                        raise
+                    if self.queue:  # at the end of the process, or out of threads
                         _guard.swallow("delivery.thread", error)
                     return False
-                self._thread = thread
         return True
 
     def _run(self) -> None:
         suppress = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  as the SDK's own does
-        otel_context.attach(otel_context.set_value(suppress, True))
+        otel_context.attach(set_span_in_context(_NOBODYS, otel_context.set_value(suppress, True)))
         while not self._is_stopped:
+            self._start_keeper()
             self._sleep()
             try:
                 self._work()
             except Exception as error:  # noqa: BLE001
                 _guard.swallow("delivery.send", error)
-        self._finish()
+        self._end()
+
+    def _start_keeper(self) -> None:
+        try:
+            if self.keeper is not None:
+                self.keeper.start()
+        except RuntimeError as error:  # the next round tries again
+            _guard.swallow("delivery.thread", error)
 
     def _sleep(self) -> None:
-        pause = self.limits.delay
+        timeout = self.limits.delay
         if self.failures:
-            pause = max(min(pause, self._retry_at - monotonic()), 0.01)
-        drain(self._wakes, pause)
+            timeout = max(min(timeout, self._retry_at - monotonic()), 0.01)
+        drain(self._wakes, timeout)
 
     def _work(self) -> None:
         """Send what is due: one batch, then while there is a whole one, or somebody waits."""
-        is_first = True
+        began, is_first = monotonic(), True
         while self._is_due(is_first=is_first):
             flight = self._next()
             if flight is None:
@@ -362,8 +234,17 @@ class Courier:
             is_first = False
             self.deliver(flight)
         while self.keeper is not None and self._may_send() and not self.is_closing:
-            if not self.keeper.replay() or len(self.queue) >= self.limits.batch:
+            if not self.keeper.replay():
                 break
+            if self._has_fresh(began):
+                self._wakes.put(None)
+                break
+
+    def _has_fresh(self, began: float) -> bool:
+        """Whether something that has just come must not wait for what lies on disk."""
+        waiting = len(self.queue)
+        is_late = monotonic() >= began + self.limits.delay
+        return bool(self._urgent or waiting >= self.limits.batch or (waiting and is_late))
 
     def _may_send(self) -> bool:
         return not self.failures or monotonic() >= self._retry_at

@@ -71,8 +71,8 @@ class Keeper(Protocol):
     def ask_to_close(self, until: float) -> None:
         """Keep all that is left by then."""
 
-    def stop(self) -> None:
-        """End."""
+    def stop(self, until: float) -> None:
+        """End, by then."""
 
     def after_fork(self) -> None:
         """Begin anew in a child."""

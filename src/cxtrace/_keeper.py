@@ -11,7 +11,17 @@ from cxtrace import _guard
 from cxtrace._answers import Verdict
 from cxtrace._courier import SUSPECT, Courier, drain
 from cxtrace._flights import Flight
-from cxtrace._ledger import DIED, DROPPED, EXPORTED, RECOVERED, SENT_AGAIN, SPOOLED, settle_dead
+from cxtrace._ledger import (
+    DIED,
+    DROPPED,
+    EXPORTED,
+    RECOVERED,
+    SENT_AGAIN,
+    SPOOLED,
+    BooksFile,
+    settle_dead,
+)
+from cxtrace._queue import REFUSED
 from cxtrace.spool import Spool, Spooled, SpoolState
 
 _EVERY: Final = 0.25
@@ -19,7 +29,6 @@ _LOOK_EVERY: Final = 5.0
 _RESERVE: Final = 0.5
 _AFTER_A_FAULT: Final = 1.0
 
-_REFUSED: Final = DROPPED["refused"]
 _CORRUPT: Final = DROPPED["corrupt"]
 
 
@@ -52,9 +61,11 @@ class Disk:
         self._folder = folder
         self._encode = encode
         self._decode = decode
+        self._file = BooksFile(folder)
         self._begin()
 
     def _begin(self) -> None:
+        self._thread: threading.Thread | None = None
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._look_at = 0.0
         self._write_at = 0.0
@@ -65,8 +76,11 @@ class Disk:
 
     def start(self) -> None:
         """Begin to work, in this process."""
-        name = f"cxtrace_keep_{self._courier.word}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        if self._thread is None:
+            name = f"cxtrace_keep_{self._courier.word}"
+            thread = threading.Thread(target=self._run, name=name, daemon=True)
+            thread.start()
+            self._thread = thread
 
     def call(self) -> None:
         """There may be something to do."""
@@ -77,14 +91,16 @@ class Disk:
         self._close_at = until - min(_RESERVE, max(until - monotonic(), 0.0) / 2)
         self.call()
 
-    def stop(self) -> None:
-        """End."""
+    def stop(self, until: float) -> None:
+        """End, by then: a disk that hangs holds nobody."""
         self._is_stopped = True
         self.call()
-        self.spool.close()
+        if self._thread is not None:
+            self._thread.join(max(until - monotonic(), 0.0))
 
     def after_fork(self) -> None:
         """Begin anew in a child."""
+        self._file.leave()
         self.spool.after_fork()
         self._begin()
 
@@ -93,9 +109,12 @@ class Disk:
             self._sleep()
             try:
                 self.keep()
+                self._write_books()
                 self._look_after_the_dead()
             except Exception as error:  # noqa: BLE001
                 _guard.swallow("delivery.keep", error)
+        self._file.close()
+        self.spool.close()
 
     def _sleep(self) -> None:
         pause = _EVERY
@@ -128,7 +147,8 @@ class Disk:
             return flight
         if self._is_last_moment():
             return courier.take(courier.limits.batch)
-        if courier.failures or len(courier.queue) * 2 >= courier.limits.queue:
+        is_away = courier.failures and not self._failing.is_suspect  # else others must show it
+        if is_away or len(courier.queue) * 2 >= courier.limits.queue:
             return courier.take(courier.limits.batch)
         return None
 
@@ -141,7 +161,7 @@ class Disk:
             payload = self._encode(flight.items)
         except Exception as error:  # noqa: BLE001  an item that no receiver could be sent
             _guard.swallow("delivery.encode", error)
-            kept = [self._put(part) for part in courier.divide(flight)]
+            kept = [self._put(part) for part in courier.divide(flight, courier.delivered)]
             return all(kept)
         if self.spool.put(courier.word, len(flight.items), payload):
             courier.settle(flight, SPOOLED)
@@ -150,6 +170,12 @@ class Disk:
         if not is_hung:
             courier.give_back(flight)
         return False
+
+    def _write_books(self) -> None:
+        try:
+            self._file.write(self._courier.books)
+        except OSError:  # the spool has the same disk, and says so
+            _guard.count("errors.spool")
 
     def _look_after_the_dead(self) -> None:
         if monotonic() < self._look_at:
@@ -185,7 +211,8 @@ class Disk:
             return False
         if batch.maybe_sent:
             self._courier.count(SENT_AGAIN, batch.items)
-        self._account(batch, delivered, batch.items - delivered, _REFUSED)
+        self._account(batch, delivered, batch.items - delivered, REFUSED)
+        self._failing = _Failing()
         return True
 
     def _account(self, batch: Spooled, exported: int, dropped: int, reason: int) -> None:
@@ -208,7 +235,7 @@ class Disk:
             return len(items) - answer.rejected
         if verdict is Verdict.REFUSED:
             return 0
-        if verdict is not Verdict.TOO_LARGE and not is_to_blame:
+        if verdict is not Verdict.TOO_LARGE and not (is_to_blame and verdict is Verdict.UNKNOWN):
             return None
         if len(items) == 1:
             return 0
@@ -235,6 +262,11 @@ class _Failing:
         if not self._is(batch):
             self._batch, self._attempts, self._witnessed = batch, 0, delivered
         self._attempts += 1
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the oldest batch on disk may be why nothing is delivered."""
+        return self._attempts >= SUSPECT
 
     def is_to_blame(self, batch: Spooled, delivered: int) -> bool:
         """Whether the batch itself must be why."""

@@ -7,6 +7,7 @@ import os
 import time
 from array import array
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,36 +79,14 @@ class Ledger:
 
 
 class Books:
-    """The slots of one ledger: in memory, or in a file that outlives a process that is killed.
+    """The slots of one ledger, in memory. Whoever writes holds the lock of the queue."""
 
-    Whoever writes holds the lock of the queue.
+    def __init__(self) -> None:
+        self.begin_anew()
 
-    Args:
-        folder: Where the file goes; none by default.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
-        self._file: int | None = None
-        self._path: Path | None = None
-        self.slots: Any = memoryview(array("Q", bytes(_BYTES)))
-        if folder is not None:
-            self._open(folder)
-
-    def _open(self, folder: Path) -> None:
-        import fcntl
-        import mmap
-
-        path = folder / f"{time.time_ns():020}-{os.getpid()}.books"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._file = os.open(path, flags, 0o600)
-            self._path = path
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(self._file, bytes(_BYTES))  # A full disk says so now, not by a signal.
-            self.slots = memoryview(mmap.mmap(self._file, _BYTES)).cast("Q")
-        except OSError:
-            self.close()
+    def begin_anew(self) -> None:
+        """Count from zero, as a forked child does."""
+        self.slots = array("q", bytes(_BYTES))
 
     def ledger(self, queued: int) -> Ledger:
         """What stands in the books, beside what waits in memory."""
@@ -123,20 +102,63 @@ class Books:
             slots[DIED],
         )
 
-    def begin_anew(self) -> None:
-        """Books of its own for a forked child; the parent's stay as they are."""
+
+class BooksFile:
+    """A copy of the books in a file, which outlives a process that is killed.
+
+    It is written from a thread of ours, now and then: to map it into memory would let a broken disk
+    kill the service.
+
+    Args:
+        folder: Where it goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: int | None = None
+        self._path: Path | None = None
+        self._known: object = None
+
+    def write(self, books: Books) -> None:
+        """Write down how the books stand.
+
+        Raises:
+            OSError: The disk does not take it.
+        """
+        if self._file is None:
+            self._open()
+        if self._file is not None and _identity(self._file) == self._known:
+            os.pwrite(self._file, books.slots.tobytes(), 0)
+
+    def _open(self) -> None:
+        import fcntl
+
+        path = self._folder / f"{time.time_ns():020}-{os.getpid()}.books"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file, self._path = os.open(path, flags, 0o600), path
+        self._known = _identity(self._file)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def leave(self) -> None:
+        """Close what a forked child has inherited; the parent's file and lock stay."""
         if self._file is not None:
-            os.close(self._file)
-        self.__init__(self._folder)  # type: ignore[misc]
+            with suppress(OSError):
+                # A host that makes itself a daemon may have closed it, and opened something else.
+                if _identity(self._file) == self._known:
+                    os.close(self._file)
+        self._file = self._path = None
 
     def close(self) -> None:
         """The process ends as it should: nobody needs to look for what it left."""
-        self.slots = memoryview(array("Q", self.slots.tolist()))
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
-        if self._file is not None:
-            os.close(self._file)
-        self._file = self._path = None
+            with suppress(OSError):
+                self._path.unlink()
+        self.leave()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def settle_dead(folder: Path) -> int:
@@ -153,7 +175,7 @@ def _settle(path: Path) -> int:
         return 0
     try:
         fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        slots = memoryview(os.pread(found, _BYTES, 0)).cast("Q")
+        slots = memoryview(os.pread(found, _BYTES, 0)).cast("q")
         if len(slots) < _SLOTS or not os.fstat(found).st_nlink:
             return 0
         path.unlink()

@@ -192,12 +192,18 @@ class Settings:
     on_friction: Callable[[Any], object] | None = None
     journey_map: JourneyMap | None = None
 
-    def spool_for(self, exporter: object) -> SpoolSettings | None:
-        """The spool of an exporter; what writes on this machine needs none."""
+    def spool_for(self, exporter: object, number: int = 0) -> SpoolSettings | None:
+        """The spool of an exporter; what writes on this machine needs none.
+
+        Args:
+            exporter: By name, or as an object.
+            number: Of several exporters, each of which has a folder of its own.
+        """
         is_here = isinstance(exporter, str) and exporter.partition(":")[0] in {"console", "file"}
         if self.spool is None or is_here:
             return None
-        return SpoolSettings(self.spool, self.spool_max_bytes, self.spool_max_age)
+        folder = self.spool / str(number) if number else self.spool
+        return SpoolSettings(folder, self.spool_max_bytes, self.spool_max_age)
 
 
 def settle(

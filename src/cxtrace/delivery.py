@@ -24,7 +24,7 @@ from opentelemetry.trace import TraceFlags
 from cxtrace import _guard, _records
 from cxtrace._answers import Sender
 from cxtrace._courier import Courier
-from cxtrace._deadline import DEADLINE
+from cxtrace._deadline import DEADLINE, seconds
 from cxtrace._flights import Limits
 from cxtrace._keeper import Disk
 from cxtrace._ledger import DROPPED, RECOVERED, SPOOLED, Books, Ledger
@@ -62,7 +62,7 @@ class _Delivery:
         folder = None if spool is None else spool.folder / word
         self.spool = None if spool is None else self._spool(spool, spool.folder / word)
         self.disk: Disk | None = None
-        self.courier = Courier(word, self._sender.send, self._end, limits, Books(folder))
+        self.courier = Courier(word, self._sender.send, self._end, limits, Books())
         if self.spool is not None and folder is not None:
             encode, decode = _CODECS[word]
             self.disk = Disk(self.courier, self.spool, folder, encode, decode)
@@ -108,9 +108,10 @@ class _Delivery:
         if method is not None:
             _guard.attempt(f"exporter.{name}", method)
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+    def force_flush(self, timeout_millis: int | None = 30_000) -> bool:
         """As OpenTelemetry calls it."""
-        return self.courier.wait(self.courier.ask(), monotonic() + timeout_millis / 1_000)
+        timeout = seconds(30.0 if timeout_millis is None else timeout_millis / 1_000)
+        return self.courier.wait(self.courier.ask(), monotonic() + timeout)
 
     def shutdown(self) -> None:
         """As OpenTelemetry calls it: ends within two seconds."""
