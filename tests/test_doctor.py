@@ -1,5 +1,6 @@
 """``cxtrace doctor`` finds each planted misconfiguration, and none in a right configuration."""
 
+import importlib.util
 import json
 import logging
 import os
@@ -20,12 +21,16 @@ from typing import Any
 
 import grpc
 import pytest
-from attrs import evolve
+from attrs import asdict, evolve
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, TraceIdRatioBased
 
-from cxtrace import _process_facts, _wiring_facts
+from cxtrace import _config, _process_facts, _wiring_facts
+from cxtrace._ledger import Ledger
+from cxtrace._records import encode_spans
+from cxtrace._settings import Settings
 from cxtrace._wiring_facts import (
     ExporterFacts,
     KeyFacts,
@@ -445,9 +450,18 @@ def test_django_in_the_wrong_order_is_found(
 # The spool
 
 
+DELIVERY = sender("cxtrace.delivery.SpanDelivery")
+
+
 def with_spool(path: Path, max_bytes: int = 2**20, max_age: float = 3600.0) -> Subject:
-    """The right subject, with a spool."""
-    return evolve(RIGHT, spool=SpoolSettings(str(path), max_bytes, max_age))
+    """The right subject, with a spool that is used."""
+    return evolve(traces(STAMP, DELIVERY), spool=SpoolSettings(str(path), max_bytes, max_age))
+
+
+def of_user(owner: int, *paths: Path) -> Any:
+    """What ``_owner`` is to say: these are of a user, and all others of us or not there."""
+    real = folder._owner
+    return lambda path: owner if path in paths else real(path) and os.geteuid()
 
 
 @pytest.fixture
@@ -469,8 +483,9 @@ def test_a_good_spool_is_healthy(spooled: Path) -> None:
     assert ids(with_spool(spooled)) == []
     assert ids(with_spool(spooled / "deep" / "down")) == []
 
-    assert Spool(spooled).put("spans", 3, b"three")
+    assert Spool(spooled / "spans").put("spans", 3, b"three")
     assert ids(with_spool(spooled)) == []
+    assert sorted(each.name for each in spooled.iterdir()) == ["spans"]
 
 
 def test_a_spool_that_is_no_folder_is_found(spooled: Path) -> None:
@@ -495,14 +510,98 @@ def test_a_spool_that_may_not_be_written_is_found(
 def test_a_spool_of_others_or_open_to_them_is_found(
     spooled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another owner, and a mode that lets others in, are warnings."""
+    """Another owner, and a mode that lets others in, are warnings, of each folder within too."""
+    within = spooled / "logs"
+    within.mkdir(0o755)
+    assert ids(with_spool(spooled)) == ["spool-open"]
+    within.chmod(0o700)
     spooled.chmod(0o755)
     assert ids(with_spool(spooled)) == ["spool-open"]
 
     spooled.chmod(0o700)
-    found = spooled.stat()
-    monkeypatch.setattr(os, "geteuid", lambda: found.st_uid + 1)
-    assert ids(with_spool(spooled)) == ["spool-owner"]
+    user = spooled.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    (found,) = examine(with_spool(spooled))
+    assert found.id == "spool-owner"
+    assert found.advice == (
+        f"You are user {user + 1}, the folder is of user {user}. Run the doctor as the user of "
+        "the service."
+    )
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (found,) = examine(with_spool(spooled))
+    assert found.id == "spool-unusable"
+    assert found.advice.startswith(f"You are user {user + 1}, the folder is of user {user}. ")
+
+
+def test_whose_a_spool_is_is_known_before_it_is_there(
+    spooled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What exists of the spool tells whose it is; else the folder in which it would be made."""
+    us = os.geteuid()
+    below = spooled / "deep" / "down"
+
+    assert (folder.stranger(spooled), folder.stranger(below)) == (None, None)
+    monkeypatch.setattr(folder, "_owner", of_user(us + 7, spooled))
+    assert (folder.stranger(spooled), folder.stranger(below)) == (us + 7, us + 7)
+    monkeypatch.setattr(folder, "_SYSTEM", us + 7)
+    assert (folder.stranger(spooled), folder.stranger(below)) == (us + 7, None)
+    (spooled / "spans").mkdir()
+    monkeypatch.undo()
+    monkeypatch.setattr(folder, "_owner", of_user(us + 7, spooled / "spans"))
+    assert folder.stranger(spooled) == us + 7
+
+
+@pytest.mark.parametrize(
+    "exporter", [None, "cxtrace._console.TreeExporter", "cxtrace._otlp_file.FileSpanExporter"]
+)
+@pytest.mark.parametrize("owner", ["cxtrace", "opentelemetry"])
+def test_a_spool_that_nobody_uses_is_found(spooled: Path, exporter: str | None, owner: str) -> None:
+    """No exporter, one that writes on this machine, and those of others have no spool."""
+    held = None if exporter is None else ExporterFacts(exporter, "cxtrace")
+    if owner == "opentelemetry":
+        held = DELIVERY.exporter
+    provider = evolve(TRACES, processors=(STAMP, ProcessorFacts(f"{owner}.Delivery", owner, held)))
+    subject = with_spool(spooled)
+    changed = evolve(subject.facts, traces=provider)
+
+    assert "spool-unused" in ids(evolve(subject, facts=changed))
+    by_logs = evolve(changed, logs=evolve(TRACES, processors=(DELIVERY,)))
+    assert "spool-unused" not in ids(evolve(subject, facts=by_logs))
+
+
+def test_what_waits_in_a_spool_is_told(spooled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each signal its items, bytes and age; nothing of a spool of others."""
+    settings = SpoolSettings(str(spooled), 64 * 2**20, 3600.0)
+    earlier = Spool(spooled / "spans", clock=lambda: time.time() - 130)
+    assert earlier.put("spans", 451, b"x" * 9_000)
+    (spooled / "logs").mkdir()
+
+    found = folder.contents(settings)
+
+    assert (found["folder"], found["owner"]) == (str(spooled), None)
+    assert (found["signals"]["spans"]["items"], found["signals"]["logs"]["items"]) == (451, 0)
+    assert found["signals"]["spans"]["oldest"] >= 130
+    (line,) = cli._spool(found)
+    size = found["signals"]["spans"]["bytes"] / 1024
+    assert line.endswith(f"{spooled}  451 spans, {size:.0f} KiB of 64 MiB, oldest 2 min")
+    monkeypatch.setattr(folder, "stranger", lambda folder: 65_534)
+    found = folder.contents(settings)
+    assert found["signals"] == {}
+    assert list(cli._spool(found)) == [f"    spool        {spooled}  of user 65534, left alone"]
+
+
+def test_a_spool_is_shown_by_signal() -> None:
+    """One line for each signal of which something waits."""
+    of_logs = {"items": 1, "bytes": 100, "oldest": 3.0}
+    of_spans = {"items": 2, "bytes": 3 * 2**30, "oldest": 90_000.0}
+    empty = {"folder": "/spool", "max_bytes": 2**30, "owner": None, "signals": {}}
+
+    assert list(cli._spool(None)) == ["    spool        none"]
+    assert list(cli._spool(empty)) == ["    spool        /spool  nothing waits"]
+    assert list(cli._spool({**empty, "signals": {"spans": of_spans, "logs": of_logs}})) == [
+        "    spool        /spool  2 spans, 3 GiB of 1 GiB, oldest 25 h",
+        "                 /spool  1 log record, 100 bytes of 1 GiB, oldest 3 s",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -536,8 +635,8 @@ def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
 
 def test_a_spool_that_is_full_or_forgotten_is_found(spooled: Path) -> None:
     """A spool near its size, or whose oldest batch nears its age, is told."""
-    an_hour_ago = Spool(spooled, clock=lambda: time.time() - 3_600)
-    assert an_hour_ago.put("spans", 3, b"x" * 20_000)
+    an_hour_ago = Spool(spooled / "logs", clock=lambda: time.time() - 3_600)
+    assert an_hour_ago.put("logs", 3, b"x" * 20_000)
 
     assert ids(with_spool(spooled, max_age=4_000)) == ["spool-old"]
     assert ids(with_spool(spooled, max_bytes=20_000, max_age=86_400)) == ["spool-full"]
@@ -549,6 +648,7 @@ def test_a_spool_that_cannot_be_read_is_found(
     """What the spool itself says of its folder is told: a problem, and segments of others."""
     found = SimpleNamespace(problem="I/O error", strangers=2, bytes=0, oldest=None, items={})
     monkeypatch.setattr(Spool, "state", lambda spool: found)
+    (spooled / "spans").mkdir(0o700)
 
     assert ids(with_spool(spooled)) == ["spool-unusable", "spool-strangers"]
 
@@ -1441,6 +1541,57 @@ def test_a_query_that_leads_nowhere_is_told(
     code, found = diagnosis(capfd, "--timeout", "0.5", "--query", f"{right[0]}/nothing")
 
     assert (code, [each["id"] for each in found["findings"]]) == (1, ["query-unknown"])
+    assert found["probe"]["is_asked_for"] is True
+
+
+def shown(read: probe.Probe) -> list[str]:
+    """How a probe is printed."""
+    return list(cli._probe(read.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "    sent         delivered, after 0.10 s"),
+        (
+            {"is_delivered": False, "is_on_disk": True},
+            "    sent         on disk, after 0.10 s, and sent when the receiver answers",
+        ),
+        ({"is_delivered": False}, "    sent         not all delivered, after 0.10 s"),
+        ({"is_delivered": False, "is_taken": False}, "    sent         nobody to send it to"),
+        ({}, "    read back    not asked for; --query URL does it"),
+        ({"is_asked_for": True}, "    read back    could not be asked: see above"),
+        (
+            {"is_asked_for": True, "is_sampled": False},
+            "    read back    not looked for: the sampler dropped it",
+        ),
+        (
+            {"ledgers": {"spans": asdict(Ledger(1, 450, 451))}},
+            "                 450 spans that waited on disk were sent on the way",
+        ),
+        (
+            {"ledgers": {"logs": asdict(Ledger(1, 1, 1))}},
+            "                 1 log record that waited on disk was sent on the way",
+        ),
+    ],
+)
+def test_what_became_of_the_probe_is_shown(changes: dict[str, Any], line: str) -> None:
+    """Where it is now, whether it was read back, and what was sent beside it."""
+    assert line in shown(evolve(SENT, **changes))
+
+
+def test_nothing_is_said_of_a_spool_in_which_nothing_waited() -> None:
+    """Where nothing was recovered, or it was refused, nothing is claimed."""
+    refused = {"spans": asdict(Ledger(0, 2, 0, dropped={"refused": 2}))}
+
+    assert "on the way" not in "".join(shown(evolve(SENT, ledgers=refused)))
+
+
+def test_a_probe_on_disk_is_told_as_such() -> None:
+    """The finding says where the probe is."""
+    (found,) = probe.findings(evolve(SENT, is_delivered=False, is_on_disk=True))
+
+    assert found.found.endswith("it is on disk.")
 
 
 def test_what_was_read_back_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -1572,6 +1723,7 @@ def test_an_application_that_does_not_come_up_is_told(
 
     assert (exit_code, [each["id"] for each in found["findings"]]) == (1, [wanted])
     assert said in found["findings"][0]["found"]
+    assert found["wiring"] is None
     assert PASSWORD not in json.dumps(found)
 
 
@@ -1584,6 +1736,7 @@ def test_what_is_not_configured_gets_no_probe(
     code, found = diagnosis(capfd, "--app", "shop")
 
     assert (code, found["probe"]) == (1, None)
+    assert "Is it called in a lifespan, which the doctor does not run?" in str(found["findings"])
     assert found["wiring"]["traces"]["origin"] == "none"
 
 
@@ -1611,6 +1764,186 @@ def test_a_probe_that_nobody_takes_is_not_delivered(
     assert [each["id"] for each in found["findings"]] == [
         *("sends-nothing", "service-name", "key-missing", "map-missing")
     ]
+    assert "on a terminal the spans are printed" in found["findings"][0]["found"]
+    assert found["wiring"]["spool"] is None
+
+
+@pytest.fixture
+def waiting(folder_of: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The setting of a spool in which a span of another process waits."""
+    file = folder_of / "spool"
+    monkeypatch.setenv("CXTRACE_SPOOL", str(file))
+    other = Spool(file / "spans")
+    assert other.put("spans", 1, a_span())
+    other.close()
+    return file
+
+
+def a_span() -> bytes:
+    """A span as it lies in a spool."""
+    span = TracerProvider().get_tracer("other").start_span("left behind")
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    return encode_spans([span])
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """All that lies in a folder."""
+    return {str(each): each.read_bytes() for each in path.rglob("*") if each.is_file()}
+
+
+def test_what_waits_is_sent_on_the_way(
+    right: tuple[str, list[Any]], waiting: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor sends what others left, as every process does, and says so."""
+    main(["doctor"])
+    printed = capfd.readouterr().out
+
+    assert "1 span that waited on disk was sent on the way" in printed
+    assert f"spool        {waiting}  nothing waits" in printed
+    assert any(b"left behind" in body for _, _, body in right[1])
+
+
+@pytest.mark.parametrize(("until", "looks"), [(float("inf"), 3), (0.0, 1)])
+def test_what_waits_gets_a_moment_to_be_sent(
+    monkeypatch: pytest.MonkeyPatch, until: float, looks: int
+) -> None:
+    """The spool is looked at until it is empty, or the moment is over."""
+    states = iter([{"spans": 2}, {"spans": 1}, {}])
+    seen: list[Any] = []
+
+    def state() -> Any:
+        seen.append(SimpleNamespace(items=next(states)))
+        return seen[-1]
+
+    spools = [SimpleNamespace(spool=None), SimpleNamespace(spool=SimpleNamespace(state=state))]
+    monkeypatch.setattr(_config, "wiring", SimpleNamespace(deliveries=spools))
+    monkeypatch.setattr(probe, "_PAUSE", 0.0)
+
+    probe._let_replay(until)
+
+    assert len(seen) == looks
+
+
+def test_without_a_probe_nothing_that_waits_is_sent(
+    right: tuple[str, list[Any]], waiting: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With --no-probe the spool is looked at, and nothing in it changes."""
+    before = files(waiting)
+
+    _, found = diagnosis(capfd, "--no-probe")
+
+    assert found["wiring"]["spool"]["signals"]["spans"]["items"] == 1
+    assert files(waiting) == before
+    assert [body for path, _, body in right[1] if path == "/v1/traces"] == []
+
+
+def test_a_probe_that_nobody_answers_is_on_disk(
+    right: tuple[str, list[Any]],
+    waiting: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the receiver is away, the probe waits in the spool and is counted there."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+
+    _, found = diagnosis(capfd)
+
+    assert (found["probe"]["is_delivered"], found["probe"]["is_on_disk"]) == (False, True)
+    assert found["wiring"]["spool"]["signals"]["spans"]["items"] >= 2
+
+
+OF_OTHERS = """import os
+user = os.geteuid()
+os.geteuid = lambda: user + 7
+import cxtrace
+from cxtrace.platform.doctor import folder
+folder._SYSTEM = -1
+cxtrace.configure(spool=os.environ["SPOOL"])
+"""
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_spool_of_another_user_is_left_alone(
+    right: tuple[str, list[Any]],
+    folder_of: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_there: bool,
+) -> None:
+    """Nothing is made in it, however it was set, and the probe is sent without it."""
+    (folder_of / "shop.py").write_text(OF_OTHERS)
+    path = folder_of / "spool"
+    if is_there:
+        path.mkdir(0o700)
+    monkeypatch.setenv("SPOOL", str(path))
+
+    _, found = diagnosis(capfd, "--app", "shop")
+
+    assert found["probe"]["is_delivered"] is True
+    assert path.is_dir() is is_there
+    assert list(path.glob("*")) == []
+    assert [each["id"] for each in found["findings"]] == ["spool-owner"]
+    assert found["wiring"]["spool"]["owner"] == os.geteuid()
+
+
+def test_a_spool_is_given_to_exporters_unless_it_is_of_others(
+    spooled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings keep the spool; who sends gets it only where it may be used."""
+    settings = Settings(spool=spooled)
+    name = "cxtrace._settings"
+    path = [str(Path(cli.__file__).parents[1])]
+    careful, timid = (_first.CarefulWithSpools(sends=sends) for sends in (True, False))
+
+    def given(finder: _first.CarefulWithSpools, exporter: str = "otlp") -> Any:
+        return finder.careful(Settings.spool_for)(settings, exporter)
+
+    assert given(careful) == settings.spool_for("otlp")
+    assert (given(careful, "console"), given(timid)) == (None, None)
+    monkeypatch.setattr(folder, "_owner", lambda path: os.geteuid() + 7)
+    assert given(careful) is None
+    assert careful.find_spec("cxtrace._config", path) is None
+    spec = timid.find_spec(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert made.Settings(spool=spooled).spool_for("otlp") is None
+
+
+def test_what_was_refused_is_not_described(
+    right: tuple[str, list[Any]],
+    folder_of: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where configure() was refused, nothing is claimed to be at work."""
+    monkeypatch.setenv("CXTRACE_SAMPLE", "2")
+
+    code = main(["doctor"])
+    lines = capfd.readouterr().out.splitlines()
+
+    assert (code, lines[-1]) == (1, "Not configured, for the reason above.")
+    assert "At work" not in lines
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_the_exit_code_outlives_its_reader(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """What was found decides, even if whoever reads it is gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    closed = os.fdopen(writing, "w", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", closed)
+    found = visit.Diagnosis((Finding("some", "warning", "is so", "do this"),))
+    monkeypatch.setattr(cli, "visit", lambda question: found)
+
+    assert main(["doctor", "--strict", *arguments]) == 1
+    sys.stdout.close()
+    with pytest.raises(BrokenPipeError):
+        closed.close()
 
 
 def test_a_probe_that_was_dropped_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1620,7 +1953,8 @@ def test_a_probe_that_was_dropped_is_not_looked_for(monkeypatch: pytest.MonkeyPa
     with serving(at={"/api/services": NO_DATA}) as (url, seen):
         read, found = patient._probed(url, 60.0, True)
 
-    assert (read, [each.id for each in found]) == (dropped, ["probe-dropped"])
+    assert read == evolve(dropped, is_asked_for=True)
+    assert [each.id for each in found] == ["probe-dropped"]
     assert len(seen) == 1
 
 

@@ -40,10 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough. Python would complain once more while it
-        # closes the stream, hence the stream that goes nowhere.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        print_no_more()
         return 0
+
+
+def print_no_more() -> None:
+    """Go on where the reader, such as `head`, has seen enough and is gone."""
+    # Python would complain once more while it closes the stream, hence one that goes nowhere.
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def _run(arguments: list[str]) -> int:

@@ -19,9 +19,9 @@ from typing import Any, Final
 from attrs import evolve
 
 from cxtrace._tree import printable
-from cxtrace.cli import _drawing
+from cxtrace.cli import _drawing, print_no_more
 from cxtrace.cli.map import NARROWEST, WIDEST, glyphs
-from cxtrace.platform.doctor.subject import Finding
+from cxtrace.platform.doctor.subject import Finding, plural
 from cxtrace.platform.doctor.visit import Diagnosis, Question, visit
 
 EXAMPLE: Final = """\
@@ -79,9 +79,13 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     found = visit(Question(arguments.app, arguments.query, arguments.timeout, arguments.probe))
     if arguments.json:
-        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
     else:
-        print("\n".join(_lines(found, _paper())))
+        text = "\n".join(_lines(found, _paper()))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # what was found is so, even if nobody reads it
+        print_no_more()
     failing = ("error", "warning") if arguments.strict else ("error",)
     return int(any(found.count(level) for level in failing))
 
@@ -114,6 +118,8 @@ def _lines(found: Diagnosis, on: _drawing.Paper) -> Iterator[str]:
         yield from _told(finding, on)
     if found.wiring is not None:
         yield from ("", on.paint("At work", "bold"), *_wiring(found.wiring, on))
+    elif found.findings:
+        yield from ("", "Not configured, for the reason above.")
     if found.probe is not None:
         yield from ("", on.paint("Probe", "bold"), *_probe(found.probe))
 
@@ -150,9 +156,42 @@ def _wiring(wiring: dict[str, Any], on: _drawing.Paper) -> Iterator[str]:
     key = wiring["key"]
     yield _row("key", key["state"] + (f" {key['key_id']}" if key["state"] == "given" else ""))
     yield _row("service", wiring["service_name"] or "not known")
+    yield from _spool(wiring["spool"])
     yield _row("versions", ", ".join(" ".join(pair) for pair in process["versions"].items()))
 
 
+def _spool(spool: dict[str, Any] | None) -> Iterator[str]:
+    """One line for each signal of which something waits."""
+    if spool is None:
+        yield _row("spool", "none")
+        return
+    waiting = {name: each for name, each in spool["signals"].items() if each["items"]}
+    if not waiting:
+        is_left = spool["owner"] is not None
+        says = f"of user {spool['owner']}, left alone" if is_left else "nothing waits"
+        yield _row("spool", f"{spool['folder']}  {says}")
+    for number, (name, each) in enumerate(waiting.items()):
+        words = (
+            plural(each["items"], _ITEMS[name]),
+            f"{_size(each['bytes'])} of {_size(spool['max_bytes'])}",
+            f"oldest {_age(each['oldest'])}",
+        )
+        yield _row("" if number else "spool", f"{spool['folder']}  {', '.join(words)}")
+
+
+def _size(count: int) -> str:
+    unit, name = next((each for each in _SIZES if count >= each[0]), _SIZES[-1])
+    return f"{count / unit:.0f} {name}"
+
+
+def _age(seconds: float) -> str:
+    unit, name = next((each for each in _AGES if seconds >= 2 * each[0]), _AGES[-1])
+    return f"{seconds / unit:.0f} {name}"
+
+
+_ITEMS: Final = {"spans": "span", "logs": "log record"}
+_SIZES: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "bytes"))
+_AGES: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _ORIGINS: Final = {
     "built": "{}, built by cxtrace",
     "joined": "{} of others, joined",
@@ -191,15 +230,44 @@ def _balance(ledger: dict[str, Any]) -> str:
 def _probe(probe: dict[str, Any]) -> Iterator[str]:
     yield _row("trace", probe["trace_id"])
     yield _row("journey", probe["journey_id"])
-    state = "delivered" if probe["is_delivered"] else "not all delivered"
-    yield _row("sent", f"{state}, after {probe['sent_seconds']:.2f} s")
+    yield _row("sent", _sent(probe))
     for signal, ledger in probe["ledgers"].items():
         yield _row(signal, _balance(ledger))
+    yield from _replayed(probe["ledgers"])
     if probe["backend"] is None:
-        yield _row("read back", "not asked for; --query URL does it")
+        yield _row("read back", _not_read(probe))
         return
     if probe["read_seconds"] is None:
         yield _row("read back", f"not found in {probe['backend']}")
         return
     yield _row("read back", f"from {probe['backend']}, after {probe['read_seconds']:.2f} s")
     yield _row("tags", f"{len(probe['arrived'])} of 6 arrived: {', '.join(probe['arrived'])}")
+
+
+def _sent(probe: dict[str, Any]) -> str:
+    if not probe["is_taken"]:
+        return "nobody to send it to"
+    seconds = f"after {probe['sent_seconds']:.2f} s"
+    if probe["is_delivered"]:
+        return f"delivered, {seconds}"
+    if probe["is_on_disk"]:
+        return f"on disk, {seconds}, and sent when the receiver answers"
+    return f"not all delivered, {seconds}"
+
+
+def _replayed(ledgers: dict[str, Any]) -> Iterator[str]:
+    """What other processes had left in the spool."""
+    for signal, word in _ITEMS.items():
+        ledger = ledgers.get(signal)
+        count = min(ledger["recovered"], ledger["exported"]) if ledger else 0
+        if count:
+            waited = f"{plural(count, word)} that waited on disk"
+            yield _row("", f"{waited} {'was' if count == 1 else 'were'} sent on the way")
+
+
+def _not_read(probe: dict[str, Any]) -> str:
+    if not probe["is_asked_for"]:
+        return "not asked for; --query URL does it"
+    if not probe["is_sampled"]:
+        return "not looked for: the sampler dropped it"
+    return "could not be asked: see above"

@@ -1,9 +1,15 @@
-"""Checks of the spool: can the folder be used, does it last, and is it full or forgotten."""
+"""Checks of the spool: can the folder be used, does it last, and is it full or forgotten.
+
+Nothing is made in it, and what belongs to another user is left alone.
+"""
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from attrs import asdict
 
 from cxtrace.platform.doctor.subject import (
     Finding,
@@ -12,7 +18,7 @@ from cxtrace.platform.doctor.subject import (
     Subject,
     plural,
 )
-from cxtrace.spool import Spool
+from cxtrace.spool import Spool, SpoolState
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _VOLATILE: Final = ("tmpfs", "ramfs")
@@ -23,13 +29,107 @@ _NETWORK: Final = (
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _MOST: Final = 0.9
 _OLD: Final = 0.5
+_SIGNALS: Final = ("spans", "logs")
+_SYSTEM: Final = 0
+_STAYS_HERE: Final = ("Console", "Tree", "File")
+"""How exporters are named that write on this machine, and so have no spool."""
 
 
 def spool(subject: Subject) -> Findings:
     """Whether the spool can hold what cannot be sent."""
-    if subject.spool is None:
+    settings = subject.spool
+    if settings is None:
         return
-    folder = Path(subject.spool.folder)
+    if not _is_used(subject):
+        yield Finding(
+            "spool-unused",
+            "warning",
+            f"The spool {settings.folder} is set, but no exporter here uses it: it keeps what "
+            "configure() sends over a network, and nothing of providers that were joined.",
+            "Set OTEL_EXPORTER_OTLP_ENDPOINT or CXTRACE_EXPORTER=otlp, or leave CXTRACE_SPOOL out.",
+        )
+        return
+    folder = Path(settings.folder)
+    there = _there(folder)
+    found = [finding for each in there or [folder] for finding in _usable(each)][:1]
+    if not found:
+        found = list(_of_others(folder))
+        found += [finding for each in there for finding in _open(each)]
+        found += _lasting(folder)
+    yield from found
+    if not any(each.id in {"spool-unusable", "spool-owner"} for each in found):
+        for each in there[1:]:
+            yield from _level(each, settings)
+
+
+def _is_used(subject: Subject) -> bool:
+    """Whether a part of ours sends over a network."""
+    facts = subject.facts
+    exporters = [
+        each.exporter
+        for each in (*facts.traces.processors, *facts.logs.processors)
+        if each.owner == "cxtrace" and each.exporter is not None
+    ]
+    return any(not each.short.startswith(_STAYS_HERE) for each in exporters)
+
+
+def _there(folder: Path) -> list[Path]:
+    """The folder, then those of its signals, as far as they exist."""
+    return [each for each in (folder, *(folder / name for name in _SIGNALS)) if _exists(each)]
+
+
+def _exists(path: Path) -> bool:
+    return _owner(path) is not None
+
+
+def _owner(path: Path) -> int | None:
+    """The user whose it is; None where it is not there, or cannot be looked at."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
+def _user() -> int:
+    return getattr(os, "geteuid", lambda: 0)()
+
+
+def stranger(folder: Path) -> int | None:
+    """The user whose the spool is, if that is another; whose it would be, where it is not there."""
+    here = [found for each in _there(folder) if (found := _owner(each)) is not None]
+    above = (_owner(each) for each in folder.absolute().parents)
+    near = [next(found for found in above if found is not None)]
+    # Folders of the system hold everybody's.
+    whose = here or [found for found in near if found != _SYSTEM]
+    return next((found for found in whose if found != _user()), None)
+
+
+def contents(settings: SpoolSettings) -> dict[str, Any]:
+    """What waits in a spool, as plain data; nothing of one that belongs to another user.
+
+    Args:
+        settings: Where it is, and its limits.
+    """
+    folder = Path(settings.folder)
+    owner = stranger(folder)
+    states = () if owner is not None else _states(folder, settings)
+    signals = {
+        name: {"items": sum(state.items.values()), "bytes": state.bytes, "oldest": state.oldest}
+        for name, state in states
+    }
+    return {**asdict(settings), "owner": owner, "signals": signals}
+
+
+def _states(folder: Path, settings: SpoolSettings) -> Iterator[tuple[str, SpoolState]]:
+    for each in _there(folder)[1:]:
+        yield each.name, _state(each, settings)
+
+
+def _state(folder: Path, settings: SpoolSettings) -> SpoolState:
+    return Spool(folder, max_bytes=settings.max_bytes, max_age=settings.max_age).state()
+
+
+def _usable(folder: Path) -> Findings:
     try:
         found = folder.stat()
     except FileNotFoundError:
@@ -45,10 +145,6 @@ def spool(subject: Subject) -> Findings:
     lacking = [word for word, mode in needed.items() if not os.access(folder, mode)]
     if lacking:
         yield _unusable(folder, f"cannot be {' or '.join(lacking)} by this user")
-        return
-    yield from _private(folder, found)
-    yield from _lasting(folder)
-    yield from _level(folder, subject.spool)
 
 
 def _makeable(folder: Path) -> Findings:
@@ -58,26 +154,38 @@ def _makeable(folder: Path) -> Findings:
 
 
 def _unusable(folder: Path, why: str) -> Finding:
+    owner = stranger(folder)
     return Finding(
         "spool-unusable",
         "error",
         f"The spool {folder} {why}: what cannot be sent is lost.",
-        "Give this service's user a folder of its own, with mode 0700, or another CXTRACE_SPOOL.",
+        ("" if owner is None else f"{_who(owner)} ")
+        + "Give this service's user a folder of its own, with mode 0700, or another CXTRACE_SPOOL.",
     )
 
 
-def _private(folder: Path, found: os.stat_result) -> Findings:
-    user = getattr(os, "geteuid", lambda: found.st_uid)()
-    if found.st_uid != user:
+def _of_others(folder: Path) -> Findings:
+    owner = stranger(folder)
+    if owner is not None:
         yield Finding(
             "spool-owner",
             "warning",
-            f"The spool {folder} belongs to another user ({found.st_uid}, not {user}), who can "
-            "take it away.",
-            f"chown it to the user of this service ({user}).",
+            f"The spool {folder} belongs to another user, so the doctor leaves it alone: it "
+            "sends the probe without it.",
+            _who(owner),
         )
-    if os.name == "posix" and found.st_mode & _OTHERS:
-        mode = stat.S_IMODE(found.st_mode)
+
+
+def _who(owner: int) -> str:
+    return (
+        f"You are user {_user()}, the folder is of user {owner}. Run the doctor as the user of "
+        "the service."
+    )
+
+
+def _open(folder: Path) -> Findings:
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if os.name == "posix" and mode & _OTHERS:
         yield Finding(
             "spool-open",
             "warning",
@@ -122,7 +230,7 @@ def filesystem_of(folder: Path, mounts: Path = _MOUNTS) -> str | None:
 
 
 def _level(folder: Path, settings: SpoolSettings) -> Findings:
-    state = Spool(folder, max_bytes=settings.max_bytes, max_age=settings.max_age).state()
+    state = _state(folder, settings)
     if state.problem:
         yield _unusable(folder, f"cannot be read: {state.problem}")
     if state.strangers:

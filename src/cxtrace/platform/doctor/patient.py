@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any, Final
 
+from attrs import evolve
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.trace import SpanKind
 
@@ -24,6 +25,7 @@ from cxtrace.exceptions import CXTraceError
 from cxtrace.platform.doctor import probe as probes
 from cxtrace.platform.doctor.checks import ASKING, LOOKING, examine, tidy
 from cxtrace.platform.doctor.endpoints import skewed
+from cxtrace.platform.doctor.folder import contents
 from cxtrace.platform.doctor.queries import find
 from cxtrace.platform.doctor.subject import Finding, SpoolSettings, Subject
 
@@ -50,6 +52,7 @@ def diagnose(
         refusal = _configured()
     looked_at = subject(app=app, is_app=bool(asked["app"]), refusal=refusal, said=tuple(said))
     found = examine(looked_at, LOOKING)
+    wiring = None if refusal is not None else looked_at.facts.to_dict()
     probe = None
     if asked["probe"]:
         found = tidy([*found, *examine(looked_at, ASKING)])
@@ -57,9 +60,11 @@ def diagnose(
             is_taken = any(each.exporter for each in looked_at.facts.traces.processors)
             probe, told = _probed(asked["query"], asked["timeout"], is_taken)
             found = tidy([*found, *told])
+    if wiring is not None:
+        wiring["spool"] = looked_at.spool and contents(looked_at.spool)
     return {
         "findings": [each.to_dict() for each in found],
-        "wiring": looked_at.facts.to_dict(),
+        "wiring": wiring,
         "probe": None if probe is None else probe.to_dict(),
     }
 
@@ -94,6 +99,7 @@ def subject(
         journey_map=_runtime.current.journey_map,
         bindings=bound_functions(),
         spool=None if wired is None else _spool(wired.settings),
+        is_exporter_open=wired is not None and _is_open(wired.settings.exporter, environ),
         headers=attempt(_headers, {}),
     )
 
@@ -117,6 +123,10 @@ def _spool(settings: Any) -> SpoolSettings | None:
     return SpoolSettings(str(folder), settings.spool_max_bytes, settings.spool_max_age)
 
 
+def _is_open(exporter: object, environ: Mapping[str, str]) -> bool:
+    return exporter is None and not environ.get("OTEL_TRACES_EXPORTER", "").strip()
+
+
 def _headers() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     getters = (trace.get_tracer_provider, metrics.get_meter_provider, _logs.get_logger_provider)
@@ -135,6 +145,7 @@ def _probed(
     probe, ended = probes.send(timeout, is_taken=is_taken)
     if query is None:
         return probe, list(probes.findings(probe))
+    probe = evolve(probe, is_asked_for=True)
     backend = find(query)
     if isinstance(backend, str):
         advice = "Give --query the address of Jaeger, Tempo or VictoriaTraces, as people open it."

@@ -25,6 +25,8 @@ from cxtrace.platform.doctor.subject import Finding, Findings
 
 TOUCHPOINT: Final = "cxtrace.doctor.probe"
 JOURNEY: Final = "cxtrace_doctor"
+_REPLAY_SECONDS: Final = 1.0
+_PAUSE: Final = 0.02
 TAGS: Final = (
     names.JOURNEY_NAME,
     names.JOURNEY_ID,
@@ -46,9 +48,12 @@ class Probe:
         is_sampled: Whether the sampler kept it.
         is_delivered: Whether all exporters that are ours say, in time, that they delivered it and
             the metrics and log records beside it.
+        is_on_disk: Whether it is in the spool instead, to be sent later.
+        is_taken: Whether there is an exporter at all.
         sent_seconds: How long that took.
         ledgers: What became of all that this process made, by signal, as in ``report()``.
         sent: The attributes that it was sent with.
+        is_asked_for: Whether it was to be read back.
         backend: Where it was read back, as ``Jaeger``; None where nobody was asked.
         read_seconds: From the end of the probe until it was found there; None if it was not.
         arrived: Which of the six tags arrived as they were sent.
@@ -61,8 +66,11 @@ class Probe:
     is_sampled: bool
     is_delivered: bool
     sent_seconds: float
+    is_on_disk: bool = False
+    is_taken: bool = True
     ledgers: Mapping[str, Any] = field(factory=dict)
     sent: Mapping[str, Any] = field(factory=dict)
+    is_asked_for: bool = False
     backend: str | None = None
     read_seconds: float | None = None
     arrived: tuple[str, ...] = ()
@@ -78,6 +86,14 @@ def _on_disk() -> int:
     """Spans that went to a spool, because nobody took them."""
     deliveries = () if _config.wiring is None else _config.wiring.spans
     return sum(delivery.ledger.spooled for delivery in deliveries)
+
+
+def _let_replay(until: float) -> None:
+    """Give what waited on disk a moment, so that the ledger can say how much of it was sent."""
+    deliveries = () if _config.wiring is None else _config.wiring.deliveries
+    spools = [each.spool for each in deliveries if each.spool is not None]
+    while any(spool.state().items for spool in spools) and time.monotonic() < until:
+        time.sleep(_PAUSE)
 
 
 def send(timeout: float, *, is_taken: bool) -> tuple[Probe, float]:
@@ -96,13 +112,18 @@ def send(timeout: float, *, is_taken: bool) -> tuple[Probe, float]:
         span = _walk(journey_id, under=_sampled_parent())
     identity = span.get_span_context()
     ended, kept, wired = time.monotonic(), _on_disk(), _config.wiring
-    is_delivered = _config.flush(timeout) and _on_disk() <= kept
+    is_delivered = _config.flush(timeout)
+    is_on_disk, sent_seconds = _on_disk() > kept, time.monotonic() - ended
+    if is_delivered and not is_on_disk:
+        _let_replay(min(ended + timeout, time.monotonic() + _REPLAY_SECONDS))
     return Probe(
         trace_id=format_trace_id(identity.trace_id),
         journey_id=journey_id,
         is_sampled=identity.trace_flags.sampled,
-        is_delivered=is_delivered and is_taken and identity.trace_flags.sampled,
-        sent_seconds=time.monotonic() - ended,
+        is_delivered=all((is_delivered, not is_on_disk, is_taken, identity.trace_flags.sampled)),
+        sent_seconds=sent_seconds,
+        is_on_disk=is_on_disk,
+        is_taken=is_taken,
         ledgers={} if wired is None else {each: asdict(found) for each, found in wired.ledgers()},
         sent=dict(getattr(span, "attributes", None) or {}),
     ), ended
@@ -176,7 +197,7 @@ def findings(probe: Probe) -> Findings:
             "probe-not-sent",
             "error",
             f"The probe, or a metric or log record beside it, was not delivered in "
-            f"{probe.sent_seconds:.1f} s.",
+            f"{probe.sent_seconds:.1f} s{'; it is on disk' if probe.is_on_disk else ''}.",
             "The Collector's log says why; cxtrace.report() counts what is lost.",
         )
     if probe.backend is None:

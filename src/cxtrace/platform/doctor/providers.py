@@ -21,8 +21,10 @@ def not_configured(subject: Subject) -> Findings:
             "error",
             "configure() has not been called: touchpoints are made, but without key, map, tags on "
             "the spans of others and promises of delivery.",
-            "Call cxtrace.configure() where the application starts, before it serves, or name to "
-            "--app the module that does, or set CXTRACE_MAP under `cxtrace run`.",
+            "Is it called in a lifespan, which the doctor does not run? Then put the settings into "
+            "the environment and leave --app out, or call configure() at import. Else call it "
+            "where the application starts, or name to --app the module that does, or set "
+            "CXTRACE_MAP under `cxtrace run`.",
         )
 
 
@@ -154,13 +156,19 @@ def sends_nothing(subject: Subject) -> Findings:
     if subject.facts.state != "configured" or traces.origin == "apart":
         return
     if traces.processors and all(each.exporter is None for each in traces.processors):
-        is_ours = traces.origin == "built"
+        if traces.origin != "built":
+            found = f"The provider of {traces.owner} has no exporter that is known here."
+        elif subject.is_exporter_open:
+            found = (
+                "No exporter is set: on a terminal the spans are printed, and elsewhere nobody "
+                "will see them."
+            )
+        else:
+            found = "No exporter that is known here takes the spans: nobody will see them."
         yield Finding(
             "sends-nothing",
             "warning",
-            "No exporter that is known here takes the spans: nobody will see them."
-            if is_ours
-            else f"The provider of {traces.owner} has no exporter that is known here.",
+            found,
             "Set OTEL_EXPORTER_OTLP_ENDPOINT=http://… of your Collector, or CXTRACE_EXPORTER.",
         )
 

@@ -68,6 +68,7 @@ class Subject:
         journey_map: The map in force.
         bindings: Functions that it binds.
         spool: Its settings, where there is one.
+        is_exporter_open: Whether nobody has said where spans go.
         headers: What exporters send along, by endpoint; secret.
     """
 
@@ -81,6 +82,7 @@ class Subject:
     journey_map: JourneyMap | None = None
     bindings: tuple[BoundFunction, ...] = ()
     spool: SpoolSettings | None = None
+    is_exporter_open: bool = False
     headers: Mapping[str, Mapping[str, str]] = field(factory=dict, repr=False)
 
     def variable(self, name: str) -> str:
