@@ -65,8 +65,8 @@ class Keeper(Protocol):
     def call(self) -> None:
         """There may be something to do."""
 
-    def replay(self) -> bool:
-        """Send the oldest batch that was kept; whether there was one, and it is settled."""
+    def replay(self) -> object:
+        """Send the oldest batch that was kept; true if there was one, and it is settled."""
 
     def ask_to_close(self, until: float) -> None:
         """Keep all that is left by then."""
