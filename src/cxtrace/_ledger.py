@@ -54,7 +54,7 @@ class Ledger:
             the oldest past a limit of the spool; ``corrupt`` on disk.
         sent_again: Items whose first sending had no answer, so the receiver may have them twice,
             with the same ids.
-        died: Items that other processes had in memory when they were killed.
+        died: Items that other processes had in memory when they were killed, as of their last tick.
     """
 
     created: int = 0
