@@ -416,6 +416,75 @@ def test_interrupt_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> N
     courier.close(courier.ask_to_close(soon()), soon())
 
 
+def test_interrupt_after_the_thread_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It flies through, and no second thread is started."""
+    start = threading.Thread.start
+
+    def interrupt(self: threading.Thread) -> None:
+        start(self)
+        raise KeyboardInterrupt
+
+    receiver = Receiver()
+    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            put(courier, 0)
+    thread = courier._thread
+    put(courier, 1)
+
+    assert courier._thread is thread
+    assert flush(courier)
+    courier.close(courier.ask_to_close(soon()), soon())
+
+
+def test_error_in_a_round_does_not_end_the_thread() -> None:
+    """Whatever goes wrong is counted, and the next round is done."""
+    receiver = Receiver()
+    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 0.01), Books())
+    work, failed = courier._work, threading.Event()
+
+    def fail() -> None:
+        courier._work = work  # type: ignore[method-assign]
+        failed.set()
+        raise ValueError("secret")
+
+    courier._work = fail  # type: ignore[method-assign]
+    put(courier, 0)
+    assert failed.wait(30)
+
+    assert flush(courier)
+    assert _guard.counts() == {"errors.delivery.send": 1}
+    courier.close(courier.ask_to_close(soon()), soon())
+
+
+def test_keeper_that_cannot_start() -> None:
+    """Where threads are rare the courier sends without its keeper, and tries again each round."""
+    tried = threading.Event()
+
+    class Refused:
+        def start(self) -> None:
+            if _guard.counts().get("errors.delivery.thread", 0) > 1:
+                tried.set()
+            raise RuntimeError("can't start new thread")
+
+        def replay(self) -> bool:
+            return False
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: None
+
+    receiver = Receiver()
+    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 0.01), Books())
+    courier.keeper = Refused()
+    put(courier, 0)
+
+    assert tried.wait(30)
+    assert flush(courier)
+    assert receiver.has == [0]
+    courier.close(courier.ask_to_close(soon()), soon())
+
+
 def test_exporter_that_flushes() -> None:
     """A flush from the thread that sends cannot wait for itself, and says no."""
     said: list[bool] = []
@@ -458,6 +527,8 @@ def test_end_of_a_courier_that_carried_nothing(monkeypatch: pytest.MonkeyPatch) 
     courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
 
     assert courier.close(courier.ask_to_close(soon()), soon())
+    put(courier, 1)
+    assert courier.ledger == Ledger(created=1, dropped={"shutdown": 1})
     assert _guard.counts() == {}
 
 

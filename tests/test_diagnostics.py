@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 import cxtrace
-from cxtrace import _config, _guard, _runtime
+from cxtrace import _config, _guard, _observers, _runtime
 from cxtrace._ledger import Ledger
 from cxtrace._runtime import Runtime
 from cxtrace._settings import Settings
@@ -251,6 +251,16 @@ def test_report_is_a_fact() -> None:
     found = cxtrace.report()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         found.provider = "built"  # type: ignore[misc]
+
+
+def test_frictions_that_no_hook_has_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What still waits for a hook when the process ends is counted, and not waited for."""
+    monkeypatch.setattr(_observers, "drain", lambda timeout: False)
+    monkeypatch.setattr(_observers, "waiting", lambda: 3)
+    wire(Exporter())
+
+    assert cxtrace.shutdown() is False
+    assert cxtrace.report().counts == {"on_friction.dropped": 3}
 
 
 def test_flush_under_traffic() -> None:

@@ -938,6 +938,26 @@ def test_counts_of_metrics(caplog: pytest.LogCaptureFixture) -> None:
     assert (exporter.exported, exporter.failed) == (0, 0)
 
 
+def test_exporter_of_metrics_that_cares_for_forks(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told of each; and however often it raises, that is said once."""
+    told: list[str] = []
+
+    class Careful(ConsoleMetricExporter):
+        def after_fork(self) -> None:
+            told.append("fork")
+            raise OSError("secret")
+
+    exporter = CountingMetricExporter(Careful())
+    exporter.after_fork()
+    exporter.after_fork()
+    CountingMetricExporter(ConsoleMetricExporter()).after_fork()
+
+    assert told == ["fork", "fork"]
+    assert caplog.messages == [
+        "cxtrace: Careful raised OSError over metrics; later failures are only counted"
+    ]
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_what_to_set_where_spans_alone_are_taken(
     caplog: pytest.LogCaptureFixture, is_there: bool

@@ -427,6 +427,30 @@ def test_process_that_was_killed(tmp_path: Path) -> None:
         each.disk.stop(0)
 
 
+def test_books_that_cannot_be_written(kit: Kit) -> None:
+    """It is counted, and everything else goes on."""
+
+    def fail(*_: object) -> None:
+        raise OSError("full")
+
+    kit.disk._file.write = fail  # type: ignore[method-assign]
+    kit.disk._write_books()
+
+    assert _guard.counts() == {"errors.spool": 1}
+
+
+def test_what_a_child_begins_with(kit: Kit) -> None:
+    """No items, no numbers, and a spool of its own to which it can write."""
+    kit.put("a")
+    kit.courier.after_fork()
+    assert kit.ledger == Ledger()
+    kit.receiver.is_up = False
+    kit.put("b")
+    kit.send()
+
+    assert kit.ledger == Ledger(created=1, spooled=1)
+
+
 def test_child_keeps_for_itself(tmp_path: Path) -> None:
     """A forked child counts from zero, and what it keeps is its own."""
     kit = Kit(tmp_path, Receiver())

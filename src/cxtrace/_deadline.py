@@ -5,7 +5,6 @@ import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from time import monotonic
 from typing import Final
 
 from cxtrace import _guard
@@ -14,7 +13,6 @@ DEADLINE: Final = 2.0
 """Seconds that the exit of the process may take for telemetry."""
 
 _LONGEST: Final = 3_600.0
-_STEP: Final = 0.02
 
 _EXITS_WITHOUT_NEW_THREADS: Final = sys.version_info[:2] == (3, 12)
 
@@ -31,16 +29,13 @@ def seconds(timeout: object) -> float:
     return min(max(found, 0.0), _LONGEST) if found == found else DEADLINE
 
 
-def within(
-    timeout: float, where: str, work: Callable[[], bool], is_done: Callable[[], bool]
-) -> bool:
+def within(timeout: float, where: str, work: Callable[[], bool]) -> bool:
     """Do the work in a thread of its own and wait for it, but never past the time-out.
 
     Args:
         timeout: Seconds.
         where: Names the thread, and an error in ``report()``.
         work: Says whether it was done.
-        is_done: Asked meanwhile: whether there is nothing left to wait for.
     """
     done: list[bool] = []
 
@@ -58,11 +53,7 @@ def within(
             _guard.swallow(where, error)
             return False
         thread = _standby.take(run)
-    until = monotonic() + seconds(timeout)
-    while thread.is_alive() and monotonic() < until:
-        thread.join(min(_STEP, max(until - monotonic(), 0.0)))
-        if is_done():
-            return True
+    thread.join(seconds(timeout))
     return bool(done) and done[0]
 
 

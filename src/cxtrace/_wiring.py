@@ -93,7 +93,7 @@ def shut_down(wired: Wiring, timeout: float) -> bool:
 def _others(wired: Wiring, where: str, until: float, work: Callable[[], bool]) -> bool:
     if not wired.has_parts_of_others and where == "_flush":
         return True
-    return within(max(until - monotonic(), 0.0), where, work, lambda: False)
+    return within(max(until - monotonic(), 0.0), where, work)
 
 
 def _flush_others(wired: Wiring, timeout: float) -> bool:
