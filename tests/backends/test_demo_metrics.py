@@ -189,7 +189,7 @@ def labels_of(metric: str, sample: Sample) -> tuple[set[str], set[str]]:
     }
     must = {key for key, level in refs.items() if level in ALWAYS}
     may = {key for key, level in refs.items() if level != "opt_in"}
-    if "error_type" in may:
+    if {"error_type", "cx_touchpoint_outcome"} <= may:
         failed = sample.labels.get("cx_touchpoint_outcome") == "failed"
         (must.add if failed else may.discard)("error_type")
     return must, may
