@@ -18,12 +18,21 @@ ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
 MEASUREMENTS = ROOT / ".nox" / "coverage-data"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-EXTRAS = "demo,structlog"
-ELSEWHERE = ["backends", "faults", "integrations", "test_docs.py", "test_typing.py"]
+EXTRAS = "demo,platform,structlog"
+ELSEWHERE = [
+    "backends",
+    "browser",
+    "faults",
+    "integrations",
+    "life",
+    "test_docs.py",
+    "test_typing.py",
+]
 """Tests that have a session of their own."""
 ONCE = [
     *("test_benchmarks.py", "test_demo.py", "test_examples.py", "test_pytest_plugin.py"),
-    *("test_doctor.py", "test_live_check.py", "test_semconv.py"),
+    *("test_doctor.py", "test_explain.py", "test_live_check.py", "test_semconv.py"),
+    *("test_default_promises.py", "test_threat_model.py"),
 ]
 """Tests that start whole programs, or that hold files against each other: on the newest Python."""
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -65,7 +74,7 @@ nox.options.error_on_missing_interpreters = False  # The summary names them.
 nox.options.allow_parallel = True
 nox.options.parallel = min(2, os.cpu_count() or 1)
 nox.options.sessions = [
-    *("wheel", "tests", "lowest", "integrations", "coverage", "docs", "typing", "lint")
+    *("wheel", "tests", "lowest", "integrations", "coverage", "docs", "typing", "lint", "audit")
 ]
 
 
@@ -89,7 +98,8 @@ def plain_suite(session: nox.Session, *command: str, but: list[str] = ELSEWHERE)
 def clean() -> dict[str, str | None]:
     """The environment of the tests: no settings of the machine, and where the wheel lies."""
     settings = [name for name in os.environ if name.startswith(("CXTRACE_", "OTEL_", "PYTHONPATH"))]
-    dropped = dict.fromkeys(set(settings) - {"CXTRACE_BACKENDS"})
+    kept = ("CXTRACE_BACKENDS", "CXTRACE_TEST_")
+    dropped = dict.fromkeys(name for name in settings if not name.startswith(kept))
     return {**dropped, "CXTRACE_DIST": str(DIST), "COVERAGE_FILE": str(MEASUREMENTS / "data")}
 
 
@@ -139,6 +149,13 @@ def servers(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *arguments, env=clean())
 
 
+@nox.session(default=False, python=PYTHONS, requires=["wheel"])
+def life(session: nox.Session) -> None:
+    """Run the tests of forks, pools, signals and sub-interpreters."""
+    wheel_and(session, *group("test"))
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/life"]), env=clean())
+
+
 @nox.session(default=False, python=PRESENT[0], requires=["wheel"])
 def frameworks(session: nox.Session) -> None:
     """Run the tests with the lowest version of every framework."""
@@ -185,6 +202,18 @@ def lint(session: nox.Session) -> None:
     session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
 
 
+@nox.session(requires=["wheel"])
+def audit(session: nox.Session) -> None:
+    """Look for known weaknesses in what is installed with cxtrace; say so where nobody answers."""
+    wheel_and(session, extras="")
+    found = session.run("python", "tools/audit.py", "--list", silent=True)
+    file = Path(session.create_tmp()) / "installed.txt"
+    file.write_text(str(found), encoding="utf-8")
+    # Whoever has no pip-audit in the index is told that nothing was audited.
+    session.install(*group("audit"), success_codes=[0, 1, 2], silent=True)
+    session.run("python", "tools/audit.py", str(file), *session.posargs)
+
+
 @nox.session(default=False, requires=["wheel"])
 def backends(session: nox.Session) -> None:
     """Build the real backends where they are missing, and test with them: needs Go."""
@@ -192,6 +221,14 @@ def backends(session: nox.Session) -> None:
     session.run("tools/backends/build", external=True, success_codes=[0, *no_go])
     wheel_and(session, *group("test"))
     arguments = session.posargs or ["tests/backends"]
+    session.run("python", "-m", "pytest", *arguments, env=clean())
+
+
+@nox.session(default=False, python=MEASURED, requires=["wheel"])
+def browser(session: nox.Session) -> None:
+    """Look at the pages of HTML in a real browser: needs Chromium."""
+    wheel_and(session, *group("test"), *group("browser"))
+    arguments = session.posargs or ["tests/browser"]
     session.run("python", "-m", "pytest", *arguments, env=clean())
 
 

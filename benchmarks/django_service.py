@@ -25,10 +25,24 @@ USE_TZ = True
 
 
 def product(_: HttpRequest, number: int) -> JsonResponse:
+    in_stock = stock(number)
+    days = delivery(number) if in_stock else None
+    return JsonResponse({"number": number, "price": price(number), "days": days})
+
+
+def price(number: int) -> float:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT name, price FROM product WHERE number = %s", [number])
-        name, price = cursor.fetchone()
-    return JsonResponse({"number": number, "name": name, "price": price})
+        cursor.execute("SELECT price FROM product WHERE number = %s", [number])
+        (found,) = cursor.fetchone()
+    return float(found)
+
+
+def stock(_: int) -> int:
+    return 3
+
+
+def delivery(_: int) -> int:
+    return 2
 
 
 def spent(_: HttpRequest) -> JsonResponse:

@@ -5,15 +5,37 @@ import time
 from collections.abc import Callable
 
 from opentelemetry.context import Context, attach, detach
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 import cxtrace
 from benchmarks import sink
 from benchmarks.measure import Line, Size, block, compare, in_turns
-from benchmarks.subjects import a_request, by_hand, calling, configure, ours, stock, tags
+from benchmarks.subjects import (
+    Attributes,
+    a_request,
+    by_hand,
+    calling,
+    configure,
+    ours,
+    stock,
+    tags,
+)
+from cxtrace._scrubbing import Scrubber
 
 _CPU = 0.8
+_CLIENT: Attributes = {
+    "http.request.method": "GET",
+    "server.address": "api.example.com",
+    "server.port": 443,
+    "http.response.status_code": 200,
+    "network.protocol.version": "1.1",
+    "user_agent.original": "python-httpx/0.28",
+}
 _PER_SECOND = 20_000
 _TICKS = 1_000
 
@@ -41,7 +63,37 @@ def cost(size: Size) -> list[Line]:
         cxtrace.shutdown()
         reference.shutdown()
     case = "create and export over OTLP HTTP, CPU"
-    return [compare(samples, case, "ours", "theirs", target=_CPU)]
+    return [compare(samples, case, "ours", "theirs", target=_CPU), _scrubbing(size)]
+
+
+def _scrubbing(size: Size) -> Line:
+    """What ``scrub`` adds to the export of a span of others, beside encoding that span."""
+    spans = _client_spans()
+    scrub = Scrubber()
+
+    def our_run(calls: int) -> None:
+        for _ in range(0, calls, len(spans)):
+            scrub(spans)
+
+    def their_run(calls: int) -> None:
+        for _ in range(0, calls, len(spans)):
+            encode_spans(spans).SerializeToString()
+
+    calls = max(size.calls // len(spans), 1) * len(spans)
+    turns = {"ours": block(our_run, calls), "theirs": block(their_run, calls)}
+    samples = in_turns(turns, size.rounds)
+    return compare(samples, "scrub a client span, beside encoding it", "ours", "theirs")
+
+
+def _client_spans() -> list[ReadableSpan]:
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    tracer = provider.get_tracer("benchmarks")
+    for number in range(100):
+        attributes = {**_CLIENT, "url.full": f"https://api.example.com/stock/{number}?by={number}"}
+        tracer.start_span("GET", kind=SpanKind.CLIENT, attributes=attributes).end()
+    return list(memory.get_finished_spans())
 
 
 def losses(size: Size) -> list[Line]:

@@ -16,7 +16,21 @@ application = FastAPI()
 
 @application.get("/products/{number}")
 async def product(number: int) -> dict[str, Any]:
-    return {"number": number, "name": "Rain coat", "price": 89.9}
+    in_stock = await stock(number)
+    days = await delivery(number) if in_stock else None
+    return {"number": number, "price": await price(number), "days": days}
+
+
+async def price(_: int) -> float:
+    return 89.9
+
+
+async def stock(_: int) -> int:
+    return 3
+
+
+async def delivery(_: int) -> int:
+    return 2
 
 
 @application.get(SPENT)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +43,16 @@ _OPENTELEMETRY: Final = {
     "OTEL_SERVICE_NAME": "benchmark",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
 }
-_CXTRACE: Final = {"CXTRACE_MAP": "benchmarks/requests.toml", "CXTRACE_KEY": KEY}
+_ROUTE: Final = "bound by route"
+_ROUTE_AND_TWO: Final = "bound by route, 2 touchpoints in it"
+_THREE: Final = "3 touchpoints"
+_MAPS: Final[Mapping[str, tuple[str, ...]]] = {
+    _ROUTE: ("requests",),
+    _ROUTE_AND_TWO: ("requests", "parts"),
+    _THREE: ("plain", "parts"),
+}
+"""Files of the map that makes a request what it is."""
+
 _SPANS_ALONE: Final = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
 _ONE_IN_HUNDRED: Final = {
     "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
@@ -80,7 +89,7 @@ def fastapi(size: Size) -> list[Line]:
     samples = _in_process(size, "benchmarks.fastapi_service", {"one span": one, **_CASES})
     return [
         _beside_bare(samples, "FastAPI", "one span"),
-        _added(samples, "FastAPI", "one span", _TARGET),
+        *(_added(samples, "FastAPI", "one span", each, _TARGET) for each in _MAPS),
         *(_added(samples, "FastAPI", case) for case in _CASES),
     ]
 
@@ -92,7 +101,7 @@ def django(size: Size) -> list[Line]:
     first, *others = _CASES
     return [
         _beside_bare(samples, "Django", first),
-        _added(samples, "Django", first, _TARGET),
+        *(_added(samples, "Django", first, each, _TARGET) for each in _MAPS),
         *(_added(samples, "Django", case) for case in others),
     ]
 
@@ -144,7 +153,7 @@ def _in_process(size: Size, service: str, cases: Mapping[str, Mapping[str, str]]
                     stack.enter_context(_process(command, environ, stdin=subprocess.PIPE)),
                     size.calls // 8,
                 )
-                for name, environ in _environs(cases, {**endpoint, **_HELD}).items()
+                for name, environ in _environs(cases, {**endpoint, **_HELD}, _MAPS).items()
             }
             # Short turns: what is added is a difference of two of them, of one moment.
             for name, costs in in_turns(turns, size.rounds * 4 // generations).items():
@@ -153,14 +162,28 @@ def _in_process(size: Size, service: str, cases: Mapping[str, Mapping[str, str]]
 
 
 def _environs(
-    cases: Mapping[str, Mapping[str, str]], always: Mapping[str, str]
+    cases: Mapping[str, Mapping[str, str]],
+    always: Mapping[str, str],
+    of_first: Iterable[str] = (_ROUTE,),
 ) -> dict[str, Mapping[str, str] | None]:
+    """The environment of each process; the first case once for each of several maps."""
     environs: dict[str, Mapping[str, str] | None] = {_BARE: None}
+    wanted = tuple(of_first)
     for case, more in cases.items():
-        plain = {**_OPENTELEMETRY, **always, **more}
-        environs[f"{_PLAIN}, {case}"] = plain
-        environs[f"{_OURS}, {case}"] = {**plain, **_CXTRACE}
+        plain = environs[f"{_PLAIN}, {case}"] = {**_OPENTELEMETRY, **always, **more}
+        for each in wanted:
+            environs[_ours(case, each)] = {**plain, **_cxtrace(each)}
+        wanted = (_ROUTE,)
     return environs
+
+
+def _ours(case: str, which: str = _ROUTE) -> str:
+    return f"{_OURS}, {case}" if which == _ROUTE else f"{_OURS}, {case}, {which}"
+
+
+def _cxtrace(which: str) -> dict[str, str]:
+    files = os.pathsep.join(f"benchmarks/{name}.toml" for name in _MAPS[which])
+    return {"CXTRACE_MAP": files, "CXTRACE_KEY": KEY}
 
 
 def _turn_of(child: "subprocess.Popen[str]", calls: int) -> Block:
@@ -180,12 +203,18 @@ def _beside_bare(samples: Samples, framework: str, case: str) -> Line:
     return compare(samples, name, f"{_PLAIN}, {case}", _BARE, less=_BARE, note=note)
 
 
-def _added(samples: Samples, framework: str, case: str, target: float | None = None) -> Line:
+def _added(
+    samples: Samples,
+    framework: str,
+    case: str,
+    which: str = _ROUTE,
+    target: float | None = None,
+) -> Line:
     plain = f"{_PLAIN}, {case}"
     return compare(
         samples,
-        f"{framework}: bound by route, {case}",
-        f"{_OURS}, {case}",
+        f"{framework}: {which}, {case}",
+        _ours(case, which),
         plain,
         less=plain,
         target=target,

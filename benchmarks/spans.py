@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, repeat
 from time import thread_time
 from typing import Any
+from unittest import mock
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, attach, detach, get_current
@@ -33,12 +34,15 @@ from benchmarks.subjects import (
     tags_of_another_process,
     under_unsampled,
 )
+from cxtrace import attributes as names
+from cxtrace import privacy
 from cxtrace.processors import StampProcessor
 from cxtrace.propagation import CXPropagator
 
 _SAMPLED = {"function": 0.5, "coroutine": 0.5}
 _UNSAMPLED = {"function": 0.3, "coroutine": 0.3}
 _NO_SDK = 0.5
+_VALUES = {"a word": "light rain", "a number": "12 of 2024-05-06"}
 _REQUEST: Attributes = {
     "http.request.method": "GET",
     "url.full": "http://127.0.0.1:8000/stock/42",
@@ -68,6 +72,7 @@ def with_sdk(size: Size) -> list[Line]:
     turns |= _first_of_request(provider, reference, attributes, size)
     turns |= _stamping(request, size)
     turns |= _baggage(reference, attributes, size)
+    turns |= _setting(request, size)
     samples = in_turns(turns, size.rounds)
     return list(_lines(samples, list(states)))
 
@@ -200,6 +205,37 @@ def _injecting(propagator: CompositePropagator, outgoing: Callable[[], list[Cont
     return turn
 
 
+def _setting(request: Context, size: Size) -> dict[str, Block]:
+    """One context value, looked through for what is somebody's, and as it would be without."""
+    inside = _inside_a_touchpoint(request)
+
+    def setting(value: str) -> Callable[[int], None]:
+        def run(calls: int) -> None:
+            handle, given = cxtrace.current_touchpoint(), {f"{names.CONTEXT}.weather": value}
+            for _ in repeat(None, calls):
+                handle.set(given)
+
+        return run
+
+    def blindly(run: Callable[[int], None]) -> Callable[[int], None]:
+        def turn(calls: int) -> None:
+            with mock.patch.object(privacy, "block", _see_nothing):
+                run(calls)
+
+        return turn
+
+    turns = {}
+    for name, value in _VALUES.items():
+        run = setting(value)
+        turns[f"set {name}"] = block(run, size.calls, inside)
+        turns[f"set {name}, blindly"] = block(blindly(run), size.calls, inside)
+    return turns
+
+
+def _see_nothing(_what: str, _found: str) -> bool:
+    return False
+
+
 def _lines(samples: Any, states: list[str]) -> Iterator[Line]:
     for state in states:
         targets = _UNSAMPLED if state == "unsampled parent" else _SAMPLED
@@ -232,3 +268,11 @@ def _lines(samples: Any, states: list[str]) -> Iterator[Line]:
         target=0.5,
         note="added, beside one hand-written sampled span",
     )
+    for name in _VALUES:
+        yield compare(
+            samples,
+            f"set() with {name}",
+            f"set {name}",
+            f"set {name}, blindly",
+            note="beside the same without a look for what is somebody's",
+        )

@@ -144,7 +144,7 @@ class Runner:
 def run_command(command: str, where: str) -> str:
     """Run ``cxtrace …`` or ``python …`` and return what it printed."""
     words = shlex.split(command, comments=True)
-    environ = dict(os.environ)
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as in a terminal, where no line waits
     while "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
         environ[name] = value

@@ -1,10 +1,12 @@
 """What all tests share: cxtrace over a tracer provider that nobody else sees."""
 
 import gc
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from opentelemetry import trace
 from opentelemetry._logs import _internal as logs_api
 from opentelemetry.context import Context, attach, get_current
@@ -17,10 +19,18 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cxtrace import _clock, _guard, _instruments, _journeys, _metering, _runtime
+from cxtrace import _clock, _guard, _instruments, _journeys, _metering, _runtime, _withdrawals
 from cxtrace._tracing import SDKTracing, tracing_of
 from cxtrace.privacy import HmacPseudonymiser, Key
 from cxtrace.processors import StampProcessor
+from tests.scaffolds import run, scaffold, write  # noqa: F401  fixtures of several modules
+
+# ``--hypothesis-profile=nightly``: for what has the time to search further.
+settings.register_profile("nightly", max_examples=20_000, deadline=None)
+
+# What a shell starts in the background ignores SIGINT, and so would the services of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Starts(SpanProcessor):
@@ -204,10 +214,12 @@ def forgetful() -> Iterator[None]:
     runtime, context = _runtime.current, get_current()
     _guard.reset()
     _journeys.forget_all()
+    _withdrawals.forget_all()
     yield
     _runtime.use(runtime)
     _guard.reset()
     _journeys.forget_all()
+    _withdrawals.forget_all()
     attach(context)
 
 

@@ -1,4 +1,4 @@
-"""What runs ``cxtrace scaffold`` in the folder of an application."""
+"""What runs ``cxtrace scaffold`` in the folder of an application: fixtures of all tests."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from cxtrace.journey_map import JourneyMap
 
@@ -31,11 +33,12 @@ Write = Callable[..., Path]
 Scaffold = Callable[..., dict[str, str]]
 
 
-def writing(folder: Path) -> Write:
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
     """A function that writes a file of an application."""
 
     def write(name: str, text: str) -> Path:
-        path = folder / name
+        path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path
@@ -43,14 +46,15 @@ def writing(folder: Path) -> Write:
     return write
 
 
-def running(folder: Path) -> Run:
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
     """A function that runs ``cxtrace`` in the folder of the application, in its own process."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CXTRACE_", "DJANGO_"))}
 
     def run(*arguments: str, **environ: str) -> Result:
         done = subprocess.run(
             [sys.executable, "-c", COMMAND, *arguments],
-            cwd=folder,
+            cwd=tmp_path,
             env={**kept, **environ, "PYTHONIOENCODING": "utf-8"},
             capture_output=True,
             text=True,
@@ -63,16 +67,16 @@ def running(folder: Path) -> Run:
     return run
 
 
-def scaffolding(folder: Path) -> Scaffold:
+@pytest.fixture
+def scaffold(tmp_path: Path, run: Run) -> Scaffold:
     """A function that scaffolds a map, checks it, and gives its targets with their names."""
-    run = running(folder)
 
     def scaffold(*arguments: str, **environ: str) -> dict[str, str]:
         done = run("scaffold", *arguments, "-o", "journeys.toml", "--force", **environ)
         assert (done.code, done.out) == (0, ""), done.err
         checked = run("check", "--strict", *LEFT_TO_PEOPLE, "journeys.toml")
         assert checked.code == 0, checked.out
-        journey_map = JourneyMap.load(folder / "journeys.toml")
+        journey_map = JourneyMap.load(tmp_path / "journeys.toml")
         return {
             str(match.route or match.task): touchpoint.name
             for touchpoint in journey_map.touchpoints.values()

@@ -33,6 +33,7 @@ from cxtrace._answers import (
     Notes,
     Sender,
     Verdict,
+    after_fork,
     keep,
     of_grpc,
     of_http,
@@ -543,7 +544,7 @@ def test_a_receiver_of_grpc_that_comes_back(service: Answering) -> None:
     first = sender.send(SPANS)
     service.code = grpc.StatusCode.INVALID_ARGUMENT
     second = sender.send(SPANS)
-    sender.after_fork()
+    after_fork()
     exporter.shutdown()
 
     assert (first.verdict, second.verdict) == (UNAVAILABLE, REFUSED)
@@ -633,7 +634,7 @@ def test_a_child_has_connections_of_its_own(receiver: Receiver) -> None:
     sender = Sender(exporter)
     before = [sender.send(SPANS).verdict for _ in range(2)]
     kept = len(receiver.connections)
-    sender.after_fork()
+    after_fork()
     after = sender.send(SPANS).verdict
     first, second = receiver.connections
     still_open = first.fileno() != -1 and second.fileno() != -1

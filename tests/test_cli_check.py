@@ -390,6 +390,14 @@ WARNINGS = [
         ),
     ),
     (
+        'owner = "sales"',
+        'owner = "sales"\ndescription = "Ask Jane: jane@example.com"',
+        (
+            "12: touchpoint[cart.add]: its description seems to hold an e-mail address;"
+            " keep people out of the map, but for the contact of a function [personal-value]"
+        ),
+    ),
+    (
         'name = "buy"\nphase = "customer"\n',
         'name = "leave"\nphase = "post_customer"\n[[stage]]\nname = "buy"\nphase = "customer"\n',
         (

@@ -38,6 +38,15 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return run
 
 
+def test_units_are_drawn_as_people_write_them(run: Run) -> None:
+    """A unit that is none is left out, and one in braces is drawn without them."""
+    _, out, _ = run(str(ROOT / "examples" / "journeys.toml"))
+
+    assert "touchpoint.success >= 1 for 98% " in out
+    assert "touchpoint.effort <= 3 action for 90% " in out
+    assert "touchpoint.duration <= 2 s for 99% " in out
+
+
 def test_the_map_is_drawn_for_people(run: Run) -> None:
     """Stages in order with their touchpoints, then journeys, promises and functions."""
     code, out, _ = run(EXAMPLE)
@@ -244,10 +253,49 @@ def test_a_wrong_map_is_told(run: Run, tmp_path: Path) -> None:
         ([], "no journey map is found; name one, or set CXTRACE_MAP or [tool.cxtrace] journey_map"),
         (
             ["--format", "mermaid", "--journey", "x", EXAMPLE],
-            "the map has no journey 'x': first_order, win_back",
+            'the map has no journey "x"; write one of: first_order, win_back',
+        ),
+        (
+            ["--format", "mermaid", "--journey", "first_ordr", EXAMPLE],
+            'the map has no journey "first_ordr"; did you mean "first_order"?',
         ),
     ],
 )
 def test_wrong_use_is_told(run: Run, arguments: list[str], message: str) -> None:
     """A missing file, no map at all, an unknown journey: exit code 2."""
     assert run(*arguments) == (2, "", f"cxtrace map: {message}\n")
+
+
+# What is read is not written over
+
+
+def test_a_map_is_not_written_over(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drawing does not take the place of the map, be it named, in a folder, or found."""
+    shop = tmp_path / "shop.toml"
+    text = (ROOT / "examples/journeys.toml").read_text(encoding="utf-8")
+    shop.write_text(text, encoding="utf-8")
+    found = []
+    for maps in (["shop.toml"], [str(tmp_path)], []):
+        monkeypatch.setenv("CXTRACE_MAP", "shop.toml" if not maps else "")
+        found.append(run(*maps, "-o", "shop.toml"))
+
+    assert [(code, out) for code, out, _ in found] == [(2, "")] * 3
+    assert {err for _, _, err in found} == {
+        "cxtrace map: shop.toml is what is read: write to another file\n"
+    }
+    assert shop.read_text(encoding="utf-8") == text
+    assert run(str(shop), "-o", "drawing.txt")[0] == 0
+
+
+def test_measurements_are_not_written_over(run: Run, tmp_path: Path) -> None:
+    """A page does not take the place of the recording that it shows."""
+    recording = tmp_path / "a.jsonl"
+    recording.write_text("{}\n", encoding="utf-8")
+    code, _, err = run(
+        str(ROOT / "examples/journeys.toml"), "--live", str(recording), "-o", str(recording)
+    )
+
+    assert (code, recording.read_text(encoding="utf-8")) == (2, "{}\n")
+    assert "is what is read" in err

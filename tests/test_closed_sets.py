@@ -131,6 +131,8 @@ def test_codes(value: str) -> None:
         "a@example.com",
         "a@b.example.com/",
         "DE89370400440532013000",
+        "order-1234.567-890",
+        "a1.000.000.000",
         None,
         5,
         b"a",
@@ -140,7 +142,7 @@ def test_codes(value: str) -> None:
 def test_what_is_no_code(value: Any) -> None:
     """Free text, an e-mail address, an account's number and what is no text is refused."""
     assert code("id", value) is None
-    assert _guard.counts() == {"refused.id": 1}
+    assert _guard.counts()["refused.id"] == 1
 
 
 @pytest.mark.parametrize("value", ["eur", "EU", "EURO", "EUR\n", "\u00c4UR", None, 978, ["EUR"]])

@@ -120,9 +120,10 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     _runtime.use(_runtime.Runtime())
     _guard.reset()
     yield found
-    if _config.wiring is not None:
-        for part in (*_config.wiring.deliveries, *_config.wiring.pipelines):
-            stop = getattr(part, "discard", part.shutdown)
+    if (left := _config.wiring) is not None:
+        stops = [part.shutdown for part in left.deliveries]
+        stops += [] if left.metrics is None else [left.metrics.discard]
+        for stop in stops:
             threading.Thread(target=stop, daemon=True).start()
     _runtime.use(runtime)
     _guard.reset()
@@ -168,6 +169,39 @@ def test_builds_a_provider(world: World) -> None:
     assert cxtrace.flush()
     (span,) = memory.get_finished_spans()
     assert span.resource.attributes["service.name"] == "shop"
+
+
+def test_scrubs_what_it_delivers(world: World) -> None:
+    """With ``scrub`` an exporter of ours gets spans of others without what is not on the list."""
+    memory = InMemorySpanExporter()
+    cxtrace.configure(exporter=memory, scrub=["app.tenant"])
+    given = {"url.query": "mail=ann@example.com", "app.tenant": "a"}
+    world.provider.get_tracer("stock").start_span("GET", attributes=given).end()
+
+    assert cxtrace.flush()
+    (span,) = memory.get_finished_spans()
+    assert span.attributes == {"app.tenant": "a"}
+
+
+@pytest.mark.parametrize("exporter", [None, "none", InMemorySpanExporter()])
+def test_scrub_does_not_reach_the_exporters_of_others(
+    world: World, caplog: pytest.LogCaptureFixture, exporter: Any
+) -> None:
+    """Of a provider that is joined, what others have set up sends all: that is said."""
+    theirs = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(theirs))
+    trace.set_tracer_provider(provider)
+    cxtrace.configure(exporter=exporter, scrub=True)
+    provider.get_tracer("stock").start_span("GET", attributes={"url.query": "a"}).end()
+
+    assert "scrub has no effect on exporters that others have set up" in caplog.text
+    assert cxtrace.flush()
+    (span,) = theirs.get_finished_spans()
+    assert span.attributes == {"url.query": "a"}
+    if isinstance(exporter, InMemorySpanExporter):
+        (ours,) = exporter.get_finished_spans()
+        assert ours.attributes == {}
 
 
 def test_every_setting_reaches_the_runtime(world: World) -> None:
@@ -1194,6 +1228,19 @@ def test_unknown_exporter_of_metrics_or_logs(
     assert set(threading.enumerate()) == before
 
 
+def test_a_fault_of_ours_is_not_hidden(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no wrong setting flies as it is: its place is what helps to find it."""
+
+    def fail(settings: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(_config, "_wire", fail)
+    with pytest.raises(RuntimeError, match="ours"):
+        cxtrace.configure(exporter="none")
+
+    assert _runtime.current.consent_required
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
@@ -1263,11 +1310,10 @@ def ledger_of_spans() -> tuple[int, int]:
 def test_metrics_and_logs_of_a_child(
     world: World, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Any]
 ) -> None:
-    """A child counts from zero, whatever the parent had counted and whichever lock it held."""
+    """A child counts from zero, whatever the parent had counted."""
     registered["memory"] = ours = Metrics(MetricExportResult.FAILURE)
     monkeypatch.setattr(_deadline, "_watches_children", True)
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", "memory")
-    monkeypatch.setattr(_config, "_lock", threading.Lock())
     cxtrace.configure(exporter="file:t.jsonl", event_signal="both")
     count(5)
     log()
@@ -1532,7 +1578,7 @@ def test_exit_without_new_threads(world: World, monkeypatch: pytest.MonkeyPatch)
 
         assert cxtrace.shutdown()
         assert len(exporter.spans) == 1
-        assert cxtrace.shutdown() is False
+        assert cxtrace.shutdown()
     assert cxtrace.report().counts == {}
 
 
@@ -1598,10 +1644,8 @@ if __name__ == "__main__":
 
 
 def test_what_a_forked_child_does_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child gets a lock of its own and empty counters, configured or not."""
+    """A child gets empty counters, configured or not."""
     monkeypatch.setattr(_deadline, "_watches_children", True)
-    monkeypatch.setattr(_config, "_lock", threading.Lock())
-    _config._lock.acquire()
     _config._after_fork()
     cxtrace.configure(exporter=Exporter())
     spans(3)

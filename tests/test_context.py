@@ -24,6 +24,7 @@ from cxtrace import (
 )
 from cxtrace._handles import SpanHandle
 from cxtrace._scope import RequestScope
+from cxtrace.attributes import TAGS
 from cxtrace.context import KEY, CXContext, Identity, Journey, Place
 
 HOSTS = create_key("hosts")
@@ -406,6 +407,13 @@ def test_what_it_says(cx):
 def test_empty_tags():
     """A context that knows nothing tags nothing."""
     assert CXContext(RequestScope(Identity())).tags() == {}
+
+
+def test_all_tags():
+    """Where everything is known, the tags are those that the list of names has."""
+    known = Journey("j", "w"), Place("p", "s", "o")
+
+    assert CXContext(RequestScope(Identity(pseudonym="v1.x")), *known).tags().keys() == set(TAGS)
 
 
 def test_identity_tags():

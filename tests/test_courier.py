@@ -14,7 +14,7 @@ from cxtrace import _guard, _outage
 from cxtrace._answers import Answer, Verdict
 from cxtrace._courier import Courier
 from cxtrace._flights import Limits, Ticket
-from cxtrace._ledger import Books, Ledger
+from cxtrace._ledger import EXPORTED, SPOOLED, Books, Ledger
 
 DELIVERED = Answer(Verdict.DELIVERED)
 UNAVAILABLE = Answer(Verdict.UNAVAILABLE)
@@ -44,6 +44,20 @@ class Receiver:
     def end(self) -> None:
         """The exporter is shut down."""
         self.is_ended = True
+
+
+class Hanging(Receiver):
+    """One that answers when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go, self.begun = threading.Event(), threading.Event()
+
+    def send(self, batch: Sequence[Any]) -> Answer:
+        """Say that it has begun, and hang."""
+        self.begun.set()
+        assert self.go.wait(30)
+        return super().send(batch)
 
 
 class Threadless(Courier):
@@ -120,37 +134,47 @@ def test_what_failed_is_sent_again_first() -> None:
 
 
 def test_what_finds_no_room_is_dropped() -> None:
-    """A full queue takes nothing more; what was returned takes up room too."""
+    """A full queue takes nothing more; of what was returned one batch lies beside it."""
     receiver = Receiver(UNAVAILABLE)
     courier = made(receiver, queue=4)
     put(courier, *range(6))
     assert courier.ledger == Ledger(created=6, queued=4, dropped={"queue_full": 2})
     assert not flush(courier)
-    put(courier, 7)
+    put(courier, *range(6, 11))
 
-    assert courier.ledger == Ledger(created=7, queued=4, dropped={"queue_full": 3})
+    assert courier.ledger == Ledger(created=11, queued=8, dropped={"queue_full": 3})
     assert flush(courier)
-    assert receiver.has == [0, 1, 2, 3]
+    assert receiver.has == [0, 1, 2, 3, 6, 7, 8, 9]
+
+
+def test_room_beside_the_queue() -> None:
+    """As much as a whole batch on its way would take is there where a small one is on its way."""
+    courier = made(Receiver(), queue=6)
+    put(courier, 0)
+    flight = courier.take(4)
+    assert flight is not None
+    put(courier, *range(1, 12))
+    assert courier.ledger == Ledger(created=12, queued=10, dropped={"queue_full": 2})
+    courier.settle(flight, EXPORTED)
+    put(courier, 12)
+
+    assert courier.ledger == Ledger(created=13, exported=1, queued=9, dropped={"queue_full": 3})
 
 
 def test_returned_batch_that_finds_no_room() -> None:
-    """What came in while a batch was on its way stays; the batch is dropped and counted."""
+    """What came in while a second batch was on its way stays; that batch is dropped and counted."""
+    courier = made(Receiver(), queue=4)
+    for items in (range(4), range(4, 8)):
+        put(courier, *items)
+        flight = courier.take(4)
+        assert flight is not None
+        if items.start:
+            put(courier, *"abcd")
+        courier.give_back(flight)
 
-    class Filling(Receiver):
-        def send(self, batch: Sequence[Any]) -> Answer:
-            answer = super().send(batch)
-            if len(self.batches) == 1:
-                put(courier, *"abcd")
-            return answer
-
-    receiver = Filling(UNAVAILABLE)
-    courier = made(receiver, queue=4)
-    put(courier, *range(4))
-
-    assert not flush(courier)
-    assert courier.ledger == Ledger(created=8, queued=4, dropped={"queue_full": 4})
+    assert courier.ledger == Ledger(created=12, queued=8, dropped={"queue_full": 4})
     assert flush(courier)
-    assert receiver.has == list("abcd")
+    assert courier.ledger.exported == 8
 
 
 def test_refused_batch_is_dropped() -> None:
@@ -229,18 +253,16 @@ def test_outage_splits_nothing() -> None:
 
 
 def test_pause_grows_and_obeys_the_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From half a second to 15, or what the receiver asks for, up to five minutes."""
-    monkeypatch.setattr(_outage, "uniform", lambda low, high: high)
+    """From half a second to 15, or to 2 without a disk; or what is asked for, up to 5 minutes."""
+    monkeypatch.setattr(_outage._CHANCE, "uniform", lambda low, high: high)
+    failures = (1, 2, 3, 6, 99)
 
-    assert [_outage.pause(failures, None) for failures in (1, 2, 3, 6, 99)] == [
-        0.5,
-        1.0,
-        2.0,
-        15.0,
-        15.0,
-    ]
-    assert _outage.pause(1, 30.0) == 30.0
-    assert _outage.pause(1, 3_600.0) == 300.0
+    on_disk = [_outage.pause(each, None, is_kept=True) for each in failures]
+    in_memory = [_outage.pause(each, None, is_kept=False) for each in failures]
+    assert on_disk == [0.5, 1.0, 2.0, 15.0, 15.0]
+    assert in_memory == [0.5, 1.0, 2.0, 2.0, 2.0]
+    assert _outage.pause(1, 30.0, is_kept=False) == 30.0
+    assert _outage.pause(1, 3_600.0, is_kept=True) == 300.0
 
 
 def test_outage_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -314,29 +336,38 @@ def test_close_sends_what_waits() -> None:
 
 def test_exporter_that_hangs_holds_nobody() -> None:
     """The wait ends by its time; what the exporter says later of what was given up is ignored."""
-    go, begun = threading.Event(), threading.Event()
-
-    class Hanging(Receiver):
-        def send(self, batch: Sequence[Any]) -> Answer:
-            begun.set()
-            assert go.wait(30)
-            return super().send(batch)
-
     receiver = Hanging()
     courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
     put(courier, 0, 1)
     ticket = courier.ask_to_close(soon())
-    assert begun.wait(30)
+    assert receiver.begun.wait(30)
 
     assert not courier.close(ticket, time.monotonic())
     assert courier.ledger == Ledger(created=2, dropped={"shutdown": 2})
-    thread = courier._thread
-    assert thread is not None
-    go.set()
-    thread.join(30)
+    receiver.go.set()
+    courier._worker.wait(soon())
     assert receiver.has == [0, 1]
     assert receiver.is_ended
     assert courier.ledger == Ledger(created=2, dropped={"shutdown": 2})
+
+
+def test_what_hangs_is_not_waited_for_when_it_is_counted() -> None:
+    """The end waits for the time that is given to what is sent, and not for its thread."""
+    receiver = Hanging()
+    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
+    put(courier, 0)
+    ticket = courier.ask_to_close(soon())
+    assert receiver.begun.wait(30)
+    (flight,) = courier._flying
+    courier.settle(flight, SPOOLED)  # as the keeper does in the last moment
+    waited: list[float] = []
+    wait, courier._worker.wait = courier._worker.wait, waited.append  # type: ignore[assignment,method-assign]
+    done = courier.close(ticket, soon())
+    receiver.go.set()
+    wait(soon())
+
+    assert (done, waited) == (True, [])
+    assert courier.ledger == Ledger(created=1, spooled=1)
 
 
 @pytest.mark.parametrize("late", [("give_back",), ("divide", 0)])
@@ -397,10 +428,17 @@ def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assert receiver.is_ended
 
 
-def test_interrupt_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It flies through, and the next item starts the thread."""
+@pytest.mark.parametrize("has_started", [False, True])
+def test_interrupt_while_the_thread_starts(
+    monkeypatch: pytest.MonkeyPatch, has_started: bool
+) -> None:
+    """It flies through; a thread that is there already ends, and the next item starts another."""
+    start, threads = threading.Thread.start, []
 
     def interrupt(self: threading.Thread) -> None:
+        if has_started:
+            threads.append(self)
+            start(self)
         raise KeyboardInterrupt
 
     receiver = Receiver()
@@ -413,28 +451,9 @@ def test_interrupt_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert flush(courier)
     assert receiver.has == [0, 1]
-    courier.close(courier.ask_to_close(soon()), soon())
-
-
-def test_interrupt_after_the_thread_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It flies through, and no second thread is started."""
-    start = threading.Thread.start
-
-    def interrupt(self: threading.Thread) -> None:
-        start(self)
-        raise KeyboardInterrupt
-
-    receiver = Receiver()
-    courier = Courier("spans", receiver.send, receiver.end, Limits(8, 4, 60), Books())
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(threading.Thread, "start", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            put(courier, 0)
-    thread = courier._thread
-    put(courier, 1)
-
-    assert courier._thread is thread
-    assert flush(courier)
+    for thread in threads:
+        thread.join(30)
+    assert [thread.is_alive() for thread in threads] == [False] * has_started
     courier.close(courier.ask_to_close(soon()), soon())
 
 

@@ -495,9 +495,7 @@ def test_an_installation_without_the_shop_says_so(
     assert "does not contain the shop" in refused(capsys)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--protocol", "grpc"), ("--jaeger-ui", "http://localhost:1")]
-)
+@pytest.mark.parametrize("arguments", [("--protocol", "grpc"), ("--jaeger", "http://localhost:1")])
 def test_options_of_otlp_need_otlp(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, str]
 ) -> None:
@@ -506,13 +504,16 @@ def test_options_of_otlp_need_otlp(
     assert f"{arguments[0]} is of use with --otlp only" in refused(capsys, *arguments)
 
 
-@pytest.mark.parametrize("url", ["localhost:4317", "http://localhost", "http://[", "http://h:x"])
-def test_an_endpoint_must_be_a_url_with_a_port(
-    capsys: pytest.CaptureFixture[str], url: str
-) -> None:
+@pytest.mark.parametrize("url", ["localhost:4317", "http://[", "http://h:x", "http://h:0"])
+def test_an_endpoint_must_be_a_url(capsys: pytest.CaptureFixture[str], url: str) -> None:
     """An endpoint that OpenTelemetry would misunderstand is refused with the right form."""
+    assert "argument --otlp: write an address that begins with" in refused(capsys, "--otlp", url)
+
+
+def test_an_endpoint_has_a_port(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without one nobody can tell whether gRPC or HTTP is meant."""
     requires_the_extras()
-    assert "such as http://localhost:4317" in refused(capsys, "--otlp", url)
+    assert "such as http://localhost:4317" in refused(capsys, "--otlp", "http://localhost")
 
 
 def test_an_endpoint_that_nobody_listens_on_is_found_before_the_run(
@@ -529,7 +530,9 @@ def test_an_endpoint_that_nobody_listens_on_is_found_before_the_run(
 def test_the_folder_must_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file in the place of the folder is refused."""
     (tmp_path / "file").touch()
-    assert "this is not a folder" in refused(capsys, "--keep", str(tmp_path / "file"))
+    for keep in (tmp_path / "file", tmp_path / "file" / "below"):
+        said = refused(capsys, "--keep", str(keep))
+        assert f"--keep {keep} cannot be written: a file stands where a folder should be" in said
 
 
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -807,7 +810,7 @@ def test_what_cannot_be_read_back_is_not_claimed(
     (nobody,) = demo_shop._free_ports(1)
     ui = f"http://127.0.0.1:{nobody}"
     url = f"http://127.0.0.1:{listener}"
-    arguments = ["demo", "--otlp", url, "--jaeger-ui", f"{ui}/", "--keep", str(tmp_path)]
+    arguments = ["demo", "--otlp", url, "--jaeger", f"{ui}/", "--keep", str(tmp_path)]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
     assert f"sent to  {url}" in out
@@ -992,10 +995,10 @@ def test_the_port_tells_the_protocol(
 
 
 def test_jaeger_is_looked_for_beside_the_endpoint() -> None:
-    """Without --jaeger-ui it is port 16686 of the endpoint's host."""
+    """Without --jaeger it is port 16686 of the endpoint's host."""
 
     def ui(otlp: str) -> str | None:
-        return reading.jaeger_ui(argparse.Namespace(otlp=otlp, jaeger_ui=None))
+        return reading.jaeger_ui(argparse.Namespace(otlp=otlp, jaeger=None))
 
     assert ui("http://jaeger:4317") == "http://jaeger:16686"
     assert ui("http://[::1]:4317") == "http://[::1]:16686"

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from cxtrace._wiring import Wiring
 from cxtrace.diagnostics import Report
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import Key
+from cxtrace.spool import SpoolState
 
 KEY = "0123456789abcdef0123456789abcdef"
 MAP = 'schema = "cxtrace.map/1"\nname = "retail"\nversion = "7"\n[functions]\nit = {}\n'
@@ -220,6 +222,16 @@ def test_spans_of_all_sources_count() -> None:
     cxtrace.flush()
 
     assert ledger() == Ledger(created=2, exported=2)
+
+
+def test_spool_is_shown_once_it_was_looked_at(tmp_path: Path) -> None:
+    """A spool of which nothing is known yet is left out, and not said to be unwritable."""
+    (delivery,) = wire(Exporter(), spool=tmp_path).spans
+    assert delivery.disk is not None
+    assert cxtrace.report().spool == {}
+    delivery.disk._look_after_the_dead()
+
+    assert cxtrace.report().spool == {"spans": SpoolState(is_writable=True)}
 
 
 def test_counts_are_a_copy() -> None:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxtrace import _ending, _guard, customer, identify, interaction, journey, touchpoint
+from cxtrace._model import Friction
 from cxtrace._promises import evaluate
 from cxtrace.journey_map import JourneyMap
 from tests.conftest import Capture, Clock, Meters
@@ -441,7 +443,28 @@ def test_verdicts_are_the_same_the_second_time(cx: Capture, meters: Meters) -> N
     assert sum(value for _, value in meters.values("cx.function.verdicts")) == 4
 
 
-# Abandoned, and durations
+# What only the span is told, abandoned visits, and durations
+
+
+@pytest.mark.parametrize("initiator", ["company", "customer"])
+def test_a_visit_of_which_nothing_is_said(cx: Capture, clock: Clock, initiator: str) -> None:
+    """Where nothing is measured, the span says the same as of one that is said to be completed."""
+    quiet = evolve(map_with(initiator=initiator), promises={}, friction=Friction())
+    stripped = evolve(quiet.touchpoints["cart.pay"], promises=())
+    cx.use(journey_map=evolve(quiet, touchpoints={"cart.pay": stripped}))
+    with touchpoint("cart.pay"):
+        clock.tick(0.5)
+    with touchpoint("cart.pay") as tp:
+        clock.tick(0.5)
+        tp.outcome("completed")
+    silent, told = (dict(span.attributes or {}) for span in cx.spans)
+    cost = {"cx.effort.actions": 1, "cx.effort.retries": 0, "cx.effort.wait_time": 0.5}
+
+    assert silent == told
+    assert silent["cx.touchpoint.outcome"] == "completed"
+    assert {key: silent[key] for key in cost if key in silent} == (
+        cost if initiator == "customer" else {}
+    )
 
 
 @pytest.mark.parametrize("initiator", ["company", "customer"])
@@ -564,4 +587,42 @@ def test_who_withdraws_is_not_judged_by_what_they_said(
 
     assert not any(key.startswith("cx.function.happy") for key in cx.tags("cart.pay"))
     assert cx.events("cx.promise.evaluated") == []
+    assert meters.values("cx.function.verdicts") == []
+
+
+@pytest.mark.parametrize("consent", ["denied", "withdrawn"])
+def test_how_a_visit_of_who_refused_went_is_judged(
+    cx: Capture, meters: Meters, consent: Any
+) -> None:
+    """A verdict that follows from how the touchpoint worked is the function's, and names nobody."""
+    predicate = "touchpoint.outcome == 'completed' and effort.actions <= 2 and friction.count == 0"
+    cx.use(journey_map=map_with(happy=predicate, initiator="customer"))
+    with customer("A", consent=consent), journey("order"), touchpoint("cart.pay"):
+        pass
+
+    tags = cx.tags("cart.pay")
+    assert tags["cx.function.happy.shop"] is True
+    assert "enduser.pseudo.id" not in tags
+    assert "cx.journey.id" not in tags
+    assert [labels for labels, _ in meters.values("cx.function.verdicts")] == [
+        {
+            "cx.function.name": "shop",
+            "cx.function.verdict": "happy",
+            "cx.stage.name": "buy",
+            "cx.promise.result": "kept",
+        }
+    ]
+
+
+@pytest.mark.parametrize("consent", ["denied", "withdrawn"])
+def test_what_who_refused_felt_is_judged_by_nobody(
+    cx: Capture, meters: Meters, consent: Any
+) -> None:
+    """A verdict that needs what only the person can tell is not given, whatever else is known."""
+    predicate = "touchpoint.outcome == 'completed' and feedback.score >= 3"
+    cx.use(journey_map=map_with(happy=predicate))
+    with customer("A", consent=consent), touchpoint("cart.pay") as tp:
+        tp.feedback("csat", 5)
+
+    assert "cx.function.happy.shop" not in cx.tags("cart.pay")
     assert meters.values("cx.function.verdicts") == []

@@ -31,6 +31,7 @@ SAYS = {
     "fastapi_service.py": "   └─ ✓ order.confirm",
     "first_touchpoint.py": "✗ checkout.pay  card_declined",
     "flask_service.py": "✗ checkout.pay  POST /pay/<int:order>",
+    "forget_a_customer.py": "forgotten: True\nthe same customer: False\n",
     "grpc_service.py": "✗ order.place  NOT_FOUND",
     "in_the_terminal.py": "\ncx_touchpoint_interactions_total 1\n",
     "join_a_provider.py": "SELECT shop.orders at checkout.pay\n",

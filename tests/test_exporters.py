@@ -837,6 +837,26 @@ def test_a_line_torn_by_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(recording.spans) == 2
 
 
+def test_a_line_that_another_process_is_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is seen of it by now is no torn line: it ends by itself, and no empty line is left."""
+    path = tmp_path / "spans.jsonl"
+    path.write_bytes(b'{"resourceLogs":')
+
+    def end_it(seconds: float) -> None:
+        assert 0 < seconds < 0.1
+        with path.open("ab") as file:
+            file.write(b"[]}\n")
+
+    monkeypatch.setattr(_otlp_file.time, "sleep", end_it)
+
+    assert FileSpanExporter(path).export(made_spans(1)) is SUCCESS
+
+    assert [bool(line) for line in path.read_bytes().splitlines()] == [True, True]
+    assert read_spans(path).skipped == 0
+
+
 def test_after_shutdown_a_file_takes_nothing(tmp_path: Path) -> None:
     """A span that comes after shutdown is a failure and makes no file."""
     exporter = FileSpanExporter(tmp_path / "spans.jsonl")
@@ -858,6 +878,7 @@ def test_foreign_lines_are_skipped_and_counted(tmp_path: Path) -> None:
         b"\xff\xfe",
         b"[" * 100_000,
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"no identifiers"}]}]}]}',
+        whole.replace(b'"startTimeUnixNano":"', b'"startTimeUnixNano":Infinity,"x":"'),
     ]
     others = [b'{"resourceMetrics":[]}', b'{"resourceLogs":[{}]}', b"", b"  "]
     path.write_bytes(b"\n".join([*noise, *others, whole]))
@@ -999,6 +1020,12 @@ def test_named_exporters(tmp_path: Path) -> None:
     assert isinstance(file, FileSpanExporter)
     assert file.export(made_spans()) is SUCCESS
     assert len(list(read_spans(tmp_path / "a:b.jsonl"))) == 1
+
+
+def test_home_of_nobody() -> None:
+    """A path that begins with the home of somebody who is not there is an error that says so."""
+    with pytest.raises(ConfigurationError, match=r"there is no home folder for '~nobody\.here/a'"):
+        span_exporter("file:~nobody.here/a")
 
 
 def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,7 +218,7 @@ def test_pool(tmp_path):
 
 
 LOCKS = {
-    "counters": "cxtrace._guard._lock",
+    "counters": "cxtrace._guard._locks.lock",
     "key": "cxtrace._runtime._settling",
     "queue of spans": "cxtrace._config.wiring.spans[0].courier.lock",
     "span": "handle.span._lock",

@@ -574,28 +574,53 @@ def rule(name: str, most: int) -> st.SearchStrategy[FrictionRule]:
     return st.builds(FrictionRule, st.just(name), st.integers(1, most), windows)
 
 
-calls = st.tuples(
-    st.sampled_from(["enter", "act", "leave"]),
-    st.sampled_from(["a", "b", "a", "b", None]),
-    st.sampled_from(["c", "d", None]),
-    st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 9.0, -0.25, -5.0]),
-    st.sampled_from(["completed", "failed", "abandoned"]),
-    st.integers(0, 3),
-    st.sampled_from(["confirm", "pay"]),
+counting = st.tuples(
+    rule("repeat_action", 4),
+    rule("repeat_contact", 4),
+    rule("error_streak", 3),
+    rule("validation_loop", 4),
 )
+STEPS = (0.0, 0.25, 0.5, 1.0, 2.0, 9.0)
+BACKWARDS = (-0.25, -5.0)
 
 
-@given(
-    st.tuples(
-        rule("repeat_action", 4),
-        rule("repeat_contact", 4),
-        rule("error_streak", 3),
-        rule("validation_loop", 4),
-    ),
-    st.lists(calls, max_size=40),
-)
+def traffic(whos, customers, interactions, steps):
+    """Up to forty calls, with what is said in each of them."""
+    calls = st.tuples(
+        st.sampled_from(["enter", "act", "leave"]),
+        st.sampled_from(whos),
+        st.sampled_from(customers),
+        st.sampled_from(steps),
+        st.sampled_from(["completed", "failed", "abandoned"]),
+        st.integers(0, 3),
+        st.sampled_from(interactions),
+    )
+    return st.lists(calls, max_size=40)
+
+
+@given(counting, traffic(["a", "b", "a", "b", None], ["c", "d", None], ["confirm", "pay"], STEPS))
 def test_against_the_whole_history(rules, calls) -> None:
-    """Under any traffic and any clock it fires when, and only when, the whole history says so."""
+    """Under any traffic it fires when, and only when, the whole history says so."""
+    agrees_with_the_history(rules, calls)
+
+
+@given(counting, traffic(["a", "a", None], ["a", None], ["confirm"], STEPS + BACKWARDS))
+def test_against_the_whole_history_under_any_clock(rules, calls) -> None:
+    """Of one customer it does so wherever the clock goes."""
+    agrees_with_the_history(rules, calls)
+
+
+def test_who_was_let_go_stays_so_when_the_clock_goes_back() -> None:
+    """Whoever had left the window when another came is not counted from before, but anew."""
+    one = watch(FrictionRule("repeat_action", count=2, within=2.0))
+    one.enter("a", None, 100.0)
+    one.enter("b", None, 102.0)
+
+    assert entered(one, "a", 101.0, 101.5) == [0, 1]
+
+
+def agrees_with_the_history(rules, calls) -> None:
+    """Make the calls, and compare what each of them finds."""
     one = watch(*rules)
     entries, contacts, errors, rejections = map(Historian, rules)
     actions = Historian(rules[0])

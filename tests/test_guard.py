@@ -1,5 +1,6 @@
 """Our own errors: swallowed, counted, named once, and never with what a customer typed."""
 
+import gc
 import logging
 import threading
 
@@ -60,6 +61,23 @@ def test_warnings_are_bounded(caplog, monkeypatch):
         _guard.warn_once(str(key), "cxtrace: %s", key)
 
     assert len(caplog.records) == 3
+
+
+def test_warnings_of_one_kind_silence_no_others(caplog, monkeypatch):
+    """However many names one kind of warning is about, another kind is still logged."""
+    monkeypatch.setattr(_guard, "MAX_WARNINGS", 5)
+    monkeypatch.setattr(_guard, "MOST_OF_A_KIND", 2)
+    for number in range(10):
+        _guard.warn_once(f"name:{number}", "cxtrace: name %s", number)
+    _guard.warn_once("store", "cxtrace: store")
+    said = [record.getMessage() for record in caplog.records]
+
+    assert said == ["cxtrace: name 0", "cxtrace: name 1", "cxtrace: store"]
+    assert not _guard.would_warn("name:11")
+    assert not _guard.would_warn("store")
+    assert _guard.would_warn("other")
+    _guard.reset()
+    assert _guard.would_warn("name:11")
 
 
 def test_log_filter_that_raises():
@@ -131,9 +149,48 @@ def test_reset(caplog):
 def test_after_fork():
     """A forked child has a lock of its own, even if the parent held it, and counts from zero."""
     _guard.count("a")
-    before = _guard._lock
-    with before:
+    before = _guard._locks
+    with before.lock:
         _guard.after_fork()
         _guard.count("b")
 
     assert _guard.counts() == {"b": 1}
+
+
+class Owner:
+    """Somebody who begins anew in a child."""
+
+
+def test_owners_that_have_gone_are_forgotten():
+    """What is made again and again leaves nothing behind that every fork would have to look at."""
+    begins, owners, begun = len(_guard._begins), len(_guard._owners), []
+    kept = Owner()
+    for owner in (kept, *(Owner() for _ in range(10))):
+        _guard.in_child_of(owner, begun.append)
+    del owner
+    gc.collect()
+
+    assert len(_guard._begins) <= begins + 1
+    assert len(_guard._owners) == owners + 1
+    _guard._begin_owners()
+    assert begun == [kept]
+
+
+def test_an_owner_that_fails_keeps_no_other_from_beginning(monkeypatch):
+    """An error in a child is counted, and the next one begins all the same."""
+    monkeypatch.setattr(_guard, "_owners", {})
+    owners, begun = (Owner(), Owner()), []
+    _guard.in_child_of(owners[0], lambda _: 1 // 0)
+    _guard.in_child_of(owners[1], begun.append)
+    _guard._begin_owners()
+
+    assert begun == [owners[1]]
+    assert _guard.counts() == {"errors.fork": 1}
+
+
+def test_an_owner_that_goes_during_the_fork(monkeypatch):
+    """One that has gone just now is left out."""
+    monkeypatch.setattr(_guard, "_owners", {0: (lambda: None, pytest.fail)})
+    _guard._begin_owners()
+
+    assert _guard.counts() == {}

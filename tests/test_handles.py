@@ -113,7 +113,6 @@ def test_reason_stands_above_the_exception(cx):
         ["x"],
         "1st",
         "a\n",
-        "c4111111111111111",
     ],
 )
 def test_wrong_reason(cx, caplog, reason):

@@ -19,34 +19,38 @@ PACKAGE = Path(cxtrace.__file__).parent
 
 LAYERS = (
     # vocabulary: imports nothing of ours but vocabulary
-    "exceptions attributes typing _version _guard _clock _closed_sets _map _map.text",
+    """
+    exceptions attributes typing _version _locks _guard _process _gate _worker _turn _clock _folding
+    _numbers _blockers _closed_sets _map _map.text
+    """,
     # facts
     """
     _happy _model _project _routes _map.source _map.place _map.shapes _map.tables _map.matching
-    _map.schema _map.merge _map.dump _map.find journey_map _map.lint privacy _baggage _destination
-    _tree
+    _map.schema _map.merge _map.dump _map.find journey_map _map.lint _keys _key_file _lookup
+    _pseudonymisers _sqlite_store privacy _baggage _destination _signal_words _tree _sql
     """,
     # what is true now
     """
-    context _scope _leave _runtime _observers _friction _journeys _lived _promises _expectations
-    _instruments _events
+    context _withdrawals _marks _scope _leave _runtime _deadline _observers _friction _journeys
+    _lived _promises _expectations _instruments _events
     """,
     # what users write
     """
-    _wrap _noun _signal _outcome _identity _customer_signals _company_signals _handles signals
-    _milestones _measures _ending _plan _touchpoint _journey _threads _visit
+    _wrap _noun _signal _outcome _exceptions _identity _customer_signals _company_signals _handles
+    signals _milestones _measures _ending _plan _touchpoint _journey_ids _journey _threads
+    _bound _visit _walkthrough
     """,
     # pluggable steps
     """
-    _deadline sampling _span _tracing _metering processors _redirects propagation _console _answers
-    _counting _otlp_watch _otlp _otlp_json _otlp_file exporters _records _ledger _flights _queue
-    _outage _courier _spool _spool.format _spool.account _spool.segments _spool.shelf _spool.state
-    spool _keeper delivery logs _transparent binding _auto
+    sampling _span _tracing _metering processors _redirects propagation _console _answers
+    _counting _otlp_watch _otlp _otlp_json _otlp_file _scrubbing exporters _records _shared_page
+    _ledger _flights _queue _outage _courier _spool _spool.format _spool.account _spool.segments
+    _spool.shelf _spool.state _spool.owner spool _keeper delivery logs _transparent binding _auto
     """,
     # assembly
     """
-    _settings _forkable _pipelines _wiring _self_metrics _config _wiring_parts _process_facts
-    _wiring_facts _zero_code diagnostics testing
+    _settings _forkable _pipelines _wiring _self_metrics _config _sigterm _wiring_parts
+    _process_facts _wiring_facts _zero_code diagnostics testing
     testing._records testing._fixed testing._providers testing._reading testing._personal
     testing._capture testing._swap
     """,
@@ -58,18 +62,42 @@ LAYERS = (
     integrations.stamina integrations.starlette integrations.tenacity integrations.webhooks
     integrations._webhooks integrations._webhooks.receipts integrations._webhooks.serving
     integrations._webhooks.signatures integrations._webhooks.visits integrations.wsgi _code_names
-    _code_scan _code_check platform platform.mermaid platform.series _startup.sitecustomize
+    _code_scan _code_check platform platform.mermaid platform.series platform.prometheus
+    platform.writing platform.links platform.links.searches platform.links.encoding
+    platform.links.queries platform.links.explore platform.links.urls platform.links.boards
+    platform.links.jaeger_files platform.rules platform.rules.options platform.rules.promises
+    platform.rules.queries platform.rules.words platform.rules.recording
+    platform.rules.alerts platform.rules.promtool platform.rules.slo cli.rules
+    _startup.sitecustomize
     platform.scaffold platform.scaffold.facts platform.scaffold.templates platform.scaffold.words
     platform.scaffold.naming platform.scaffold.celery platform.scaffold.django
     platform.scaffold.flask platform.scaffold.openapi platform.scaffold.starlette
     platform.scaffold.targets platform.scaffold.draft platform.scaffold.writing cli cli._drawing
-    cli.check cli.map cli.demo cli.run cli.scaffold cli._demo cli._demo.facts cli._demo.asking
+    cli._maps cli.check cli._generated cli.jaeger cli.keys cli.link cli.map cli.demo cli.run
+    cli.scaffold cli._demo cli._demo.facts cli._demo.asking
     cli._demo.shop cli._demo.services cli._demo.walking cli._demo.reading cli._demo.checks
-    cli._demo.summary cli._demo.report platform.doctor platform.doctor.subject
+    cli._demo.summary cli._demo.report platform.dashboards platform.dashboards.facts
+    platform.dashboards.promql platform.dashboards.links platform.dashboards.variables
+    platform.dashboards.words platform.dashboards.living_journey platform.dashboards.stage
+    platform.dashboards.touchpoint platform.dashboards.function platform.dashboards.promise
+    platform.dashboards.health platform.dashboards.grafana platform.dashboards.provisioning
+    cli.dashboards platform.doctor platform.doctor.subject
     platform.doctor.asking platform.doctor.queries platform.doctor.endpoints
-    platform.doctor.folder platform.doctor.keys platform.doctor.order platform.doctor.providers
+    platform.doctor.folder platform.doctor.keys platform.doctor.order platform.doctor.personal
+    platform.doctor.providers
     platform.doctor.settings platform.doctor.checks platform.doctor.probe platform.doctor.patient
-    platform.doctor._first platform.doctor.visit cli.doctor
+    platform.doctor._first platform.doctor.visit cli.doctor platform.explain
+    platform.explain.registry platform.explain.live platform.explain.patient platform.explain.rules
+    platform.explain.groups platform.explain.explanation platform.explain.record cli.explain
+    platform.collector platform.collector.redaction platform.collector.parts
+    platform.collector.journeys platform.collector.kubernetes platform.collector.files
+    cli.collector
+    platform.pages platform.pages.markup platform.pages.frame platform.live platform.live.spread
+    platform.live.tally platform.live.recordings platform.live.stores platform.live.measured
+    platform.live.words platform.live.data platform.live.diagram platform.live.cards
+    platform.live.lanes platform.live.tables platform.live.page platform.view platform.view.ways
+    platform.view.waterfall platform.view.page cli._live cli._living cli.view
+    platform.trouble __main__
     """,
 )
 """Who may import whom: only what stands in the same line or above. A new module gets its place."""
@@ -77,7 +105,7 @@ LAYERS = (
 MAY_IMPORT_THE_SDK = {
     *("_span", "_tracing", "processors", "sampling", "exporters", "_console", "_otlp_file"),
     *("_config", "_settings", "_counting", "_otlp", "_pipelines", "delivery", "_records"),
-    *("_forkable", "_wiring", "_metering"),
+    *("_forkable", "_wiring", "_metering", "_scrubbing"),
     *("testing._fixed", "testing._providers", "testing._capture", "testing._swap"),
 }
 LOADED_BY_IMPORT = {"attr", "attrs", "cxtrace", "opentelemetry", "typing_extensions"}
@@ -86,7 +114,7 @@ LOADED_BY_THE_API = {"deprecated", "wrapt", "importlib_metadata", "zipp"}
 """What older versions of OpenTelemetry's API load."""
 NEVER_LOADED = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto")
 API = "opentelemetry.attributes, opentelemetry.context, opentelemetry.trace"
-MOST_LOADED_OVER_THE_API = 25
+MOST_LOADED_OVER_THE_API = 26
 FRAMEWORKS = {"aiohttp", "celery", "django", "fastapi", "flask", "httpx", "requests", "starlette"}
 
 LONGEST_MODULE = 400

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cxtrace import _guard
+from cxtrace import _guard, _shared_page
 from cxtrace._answers import Answer, Verdict
 from cxtrace._courier import Courier
 from cxtrace._flights import Limits
@@ -273,6 +273,46 @@ def test_item_on_disk_that_no_receiver_takes(kit: Kit) -> None:
     assert kit.ledger.exported == 4
 
 
+def test_receiver_that_goes_while_the_one_to_blame_is_looked_for(kit: Kit) -> None:
+    """Where nothing shows that the receiver is there, nothing is refused, and few are tried."""
+    unknown = Answer(Verdict.UNKNOWN)
+    kit.receiver.is_up = False
+    kit.put("a", "b", "c", "d")
+    kit.send()
+    kit.receiver.is_up = True
+    for _ in range(3):
+        kit.receiver.answers = [unknown]
+        assert not kit.disk.replay()
+    kit.put("e")
+    kit.receiver.answers = [DELIVERED, *[unknown] * 100]
+    kit.courier.ask()
+    kit.courier._work()
+
+    assert 90 < len(kit.receiver.answers) < 100
+    assert kit.ledger == Ledger(created=5, exported=1, spooled=4)
+    kit.receiver.answers = []
+    assert kit.disk.replay()
+    assert kit.ledger == Ledger(created=5, exported=5)
+
+
+def test_single_items_of_which_the_receiver_says_nothing(kit: Kit) -> None:
+    """Two that fail by themselves are kept while nothing shows that the receiver is there."""
+    unknown = Answer(Verdict.UNKNOWN)
+    kit.receiver.is_up = False
+    kit.put("a", "b")
+    kit.send()
+    kit.receiver.is_up = True
+    for _ in range(3):
+        kit.receiver.answers = [unknown]
+        assert not kit.disk.replay()
+    kit.courier.delivered += 1
+    kit.receiver.answers = [unknown] * 3
+
+    assert kit.disk.replay() is False
+    assert kit.receiver.answers == []
+    assert kit.ledger == Ledger(created=2, spooled=2)
+
+
 def test_what_cannot_be_written_does_not_stop_the_rest(kit: Kit) -> None:
     """An item that no bytes can be made of is refused; the others of its batch are kept."""
     kit.receiver.is_up = False
@@ -301,12 +341,12 @@ def test_disk_that_takes_nothing(tmp_path: Path) -> None:
     kit.put("a", "b")
     kit.send()
     assert kit.ledger == Ledger(created=2, queued=2)
-    kit.put(*"cdefghi")
+    kit.put(*"cdefghijklm")
 
-    assert kit.ledger == Ledger(created=9, queued=8, dropped={"queue_full": 1})
+    assert kit.ledger == Ledger(created=13, queued=12, dropped={"queue_full": 1})
     kit.receiver.is_up = True
     kit.send()
-    assert kit.receiver.has == list("abcdefgh")
+    assert kit.receiver.has == list("abcdefghijkl")
     kit.disk.stop(0)
 
 
@@ -328,13 +368,13 @@ def test_limits_of_the_spool(tmp_path: Path, max_bytes: int, max_age: float, rea
     settings = SpoolSettings(tmp_path, max_bytes, max_age or 1e-9)
     deliveries = [SpanDelivery(exporter, spool=settings) for _ in range(2)]
     for number in range(40):
-        spool = deliveries[number // 3 % 2].spool
-        assert spool is not None
-        with deliveries[number // 3 % 2].courier.lock:
-            deliveries[number // 3 % 2].courier.count(0, 1)
-            deliveries[number // 3 % 2].courier.count(3, 1)
-        assert spool.put("spans", 1, os.urandom(700))
-        spool.close()
+        delivery = deliveries[number // 3 % 2]
+        assert delivery.disk is not None
+        with delivery.courier.lock:
+            delivery.courier.count(0, 1)
+            delivery.courier.count(3, 1)
+        assert delivery.disk.spool.put("spans", 1, os.urandom(700))
+        delivery.disk.spool.close()
     ledgers = [delivery.ledger for delivery in deliveries]
 
     assert all(ledger.is_balanced for ledger in ledgers)
@@ -378,29 +418,47 @@ def test_error_of_the_keeper_does_not_end_it(tmp_path: Path) -> None:
     kit.put("a")
 
     assert done.wait(30)
-    kit.disk.stop(0)
+    del kit.disk.keep
+    until = time.monotonic() + 30
+    assert kit.courier.close(kit.courier.ask_to_close(until), until)
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
+from cxtrace import _shared_page
 from tests.test_keeper import Kit, Receiver
 
+_shared_page.FOLDER = Path(sys.argv[2])
 kit = Kit(Path(sys.argv[1]), Receiver())
 kit.receiver.is_up = False
 kit.put("a", "b")
+kit.disk._share_books()
 kit.send()
 kit.put("c", "d", "e")
 kit.disk._write_books()
+kit.put("f")
 print("ready", flush=True)
 sys.stdin.read()
 """
 
 
-def test_process_that_was_killed(tmp_path: Path) -> None:
-    """What it had on disk is sent by another; what it had in memory is counted, once."""
+@pytest.mark.parametrize("shares", [True, False])
+def test_process_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    """What it had on disk is sent by another; what it had in memory is counted, once.
+
+    Where no memory outlives it, that is as of when its books were last written.
+    """
+    pages = tmp_path / "pages"
+    if shares:
+        pages.mkdir()
+    monkeypatch.setattr(_shared_page, "FOLDER", pages)
+    folder = tmp_path / "spool"
+    folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", dedent(KILLED), str(tmp_path)],
+        [sys.executable, "-c", dedent(KILLED), str(folder), str(pages)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[1],
@@ -414,17 +472,29 @@ def test_process_that_was_killed(tmp_path: Path) -> None:
     process.wait(30)
     process.stdout.close()
     process.stdin.close()
-    kit, other = Kit(tmp_path, Receiver()), Kit(tmp_path, Receiver())
+    kit, other = Kit(folder, Receiver()), Kit(folder, Receiver())
     for each in (kit, other):
         each.disk._look_after_the_dead()
         each.disk._look_after_the_dead()
     kit.send()
 
     assert kit.receiver.has == ["a", "b"]
-    assert kit.ledger == Ledger(recovered=2, exported=2, died=3)
+    assert kit.ledger == Ledger(recovered=2, exported=2, died=4 if shares else 3)
     assert other.ledger == Ledger()
     for each in (kit, other):
         each.disk.stop(0)
+
+
+def test_system_that_shares_no_memory(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The books stay in memory of our own, and nothing is counted as an error."""
+    monkeypatch.setattr(_shared_page, "FOLDER", tmp_path / "missing")
+    kit.disk._share_books()
+    kit.put("a")
+
+    assert (kit.courier.books.shared, kit.ledger.created) == ("", 1)
+    assert _guard.counts() == {}
 
 
 def test_books_that_cannot_be_written(kit: Kit) -> None:

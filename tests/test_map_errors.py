@@ -603,6 +603,31 @@ ONE_PROBLEM = [
         'match = [{ route = "" }]',
         f'{PAY}.match[#1].route: "" is empty; write text such as "POST /basket/add/{{pk}}"',
     ),
+    # about somebody
+    (
+        'interactions = ["confirm"]',
+        'interactions = ["call_015228817386"]',
+        (
+            f"{PAY}.interactions[0]: the text looks like a telephone number, and would be sent;"
+            ' write one that is nobody\'s, such as "enter_card_number"'
+        ),
+    ),
+    (
+        'unit = "s"',
+        'unit = "jane@example.com"',
+        (
+            "promise.pay_fast.unit: the text looks like an e-mail address, and would be sent;"
+            ' write one that is nobody\'s, such as "s"'
+        ),
+    ),
+    (
+        'name = "shop"',
+        'name = "Jane, +49 152 28817386"',
+        (
+            "name: the text looks like a telephone number, and would be sent; write one that is"
+            ' nobody\'s, such as "shop"'
+        ),
+    ),
     # defined twice
     (
         'phase = "customer"',
@@ -615,6 +640,14 @@ ONE_PROBLEM = [
         'stage[purchase].order: 1 is already the order of "browse"; give each stage its own',
     ),
 ]
+
+
+def test_a_name_that_is_somebodys_is_not_shown() -> None:
+    """A table whose name looks like a telephone number is called by its place among the others."""
+    (found,) = problems(f'{MAP}[[journey]]\nname = "call_015228817386"\ngoal = "checkout.pay"\n')
+
+    assert found.startswith("m.toml:46: journey[#2].name: the text looks like a telephone number")
+    assert "0152" not in found
 
 
 @pytest.mark.parametrize(("right", "wrong", "message"), ONE_PROBLEM)
@@ -696,6 +729,20 @@ def test_all_mistakes_are_listed_at_once() -> None:
         ),
         f'<string>:29: {PAY}.channel[0]: "wbe" is not a channel; did you mean "web"?',
     ]
+
+
+def test_a_name_that_is_none_is_not_advised() -> None:
+    """Who refers to what has a wrong name is told the name that is advised for it."""
+    spoiled = MAP.replace('name = "cart.view"', 'name = "Cart View"')
+    spoiled = spoiled.replace('["cart.view"', '["cart_veiw"')
+
+    assert [each.rpartition("; ")[2] for each in problems(spoiled)] == [
+        'did you mean "cart_view"?',
+        'did you mean "cart_view"?',
+    ]
+
+    spoiled = MAP.replace('name = "cart.view"', 'name = "???"')
+    assert problems(spoiled)[-1].endswith("; write one of: checkout.pay")
 
 
 def test_one_mistake_is_counted_as_one() -> None:

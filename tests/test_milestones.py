@@ -365,6 +365,49 @@ def test_a_handoff_counts_once_where_it_ends(shop: Capture, meters: Meters, cloc
     assert [value for _, value in meters.values("cx.handoff.duration")] == [(1, 60.0)]
 
 
+def begun_elsewhere(clock: Clock) -> None:
+    """Learn from a calling service that the customer is being handed over for a minute."""
+    there = JourneyState()
+    there.handoff = ("shop", "service", _clock.wall())
+    _journeys.memory.state_of("order", "w-1").learn(there.clock())
+    clock.tick(60)
+
+
+def test_a_handoff_of_others_is_not_measured_where_handoffs_are_off(
+    shop: Capture, meters: Meters, clock: Clock
+) -> None:
+    """A fleet that wants no hand-offs gets neither the metric nor the fact, whoever began it."""
+    shop.use(journey_map=MAP, signals_off=frozenset({"handoff"}))
+    begun_elsewhere(clock)
+    with journey("order", id="w-1"):
+        visit("desk.call")
+
+    assert meters.values("cx.handoff.duration") == []
+    assert results(shop, "answer") == []
+    assert _journeys.memory.state_of("order", "w-1").handoff is None
+
+
+@pytest.mark.parametrize("consent", ["denied", "withdrawn"])
+def test_a_handoff_of_others_is_measured_of_who_refused(
+    shop: Capture, meters: Meters, clock: Clock, consent: Any
+) -> None:
+    """How long somebody waited is a fact about two functions: the metric names no customer."""
+    begun_elsewhere(clock)
+    with customer("A", consent=consent), journey("order", id="w-1"):
+        visit("desk.call")
+
+    assert meters.values("cx.handoff.duration") == [
+        (
+            {
+                "cx.handoff.from_function": "shop",
+                "cx.handoff.to_function": "service",
+                "cx.journey.name": "order",
+            },
+            (1, 60.0),
+        )
+    ]
+
+
 def test_a_promise_counts_once_where_it_ends(shop: Capture, clock: Clock) -> None:
     """Neither does a promise run on because the caller still tells of it."""
     _journeys.memory.state_of("order", "w-1").promises["delivery"] = _clock.wall()

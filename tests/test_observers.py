@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar, copy_context
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -71,10 +72,10 @@ def line() -> Iterator[Any]:
     _observers._line = before
     for told in list(made.waiting) or [_last()]:
         getattr(told.hook, "may_go_on", threading.Event()).set()
-    if made._thread is not None:
+    if made._worker.has_begun:
         made.put(_last())
-        made._thread.join(LONG)
-        assert not made._thread.is_alive()
+        made._worker.wait(monotonic() + LONG)
+        assert made._worker.is_over
 
 
 def _last() -> Any:
@@ -126,7 +127,7 @@ def test_nothing_is_kept_where_there_is_no_hook(cx: Capture, line: Any) -> None:
     """Without a hook no thread begins and nothing waits."""
     suffer()
 
-    assert (line._thread, _observers.waiting(), line.done) == (None, 0, 0)
+    assert (line._worker.has_begun, _observers.waiting(), line.done) == (False, 0, 0)
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
@@ -422,7 +423,7 @@ def test_a_hook_may_fork(line: Any) -> None:
 
     for fact in ("first", "second"):
         line.put(_observers._Told(hook, fact, _last().where))
-    line._thread.join(LONG)
+    line._worker.wait(monotonic() + LONG)
 
     assert told == ["first"]
     assert (line.done, _observers.waiting()) == (1, 0)

@@ -1,6 +1,7 @@
 """Keys and pseudonyms: a customer's identifier and a secret leave the process in no form."""
 
 import copy
+import hmac
 import logging
 import os
 import pickle
@@ -23,7 +24,7 @@ from cxtrace._runtime import Runtime
 from cxtrace._settings import Settings, settle
 from cxtrace._wiring import Wiring
 from cxtrace.exceptions import ConfigurationError
-from cxtrace.privacy import HmacPseudonymiser, Key, allowed, journey_id, load_key
+from cxtrace.privacy import HmacPseudonymiser, Key, allowed, journey_id, load_keys
 from cxtrace.processors import StampProcessor
 from cxtrace.typing import CustomerId, Pseudonymiser
 
@@ -56,12 +57,12 @@ def test_message_about_a_short_key_makes_a_good_one() -> None:
     """The command in the message prints a key that is accepted."""
     with pytest.raises(ConfigurationError) as caught:
         Key(b"short")
-    command = str(caught.value).partition("python -c ")[2].strip('"')
+    command = str(caught.value).partition("make one with: cxtrace ")[2].split()
     found = subprocess.run(
-        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "cxtrace", *command], capture_output=True, text=True, check=True
     )
 
-    assert load_key(found.stdout, {}) is not None
+    assert load_keys(found.stdout, {}) is not None
 
 
 def test_key_of_thirty_two_bytes_is_taken() -> None:
@@ -84,12 +85,47 @@ def test_label_and_message_cannot_be_shifted() -> None:
     assert len(KEY.digest(b"a", b"b")) == 32
 
 
+@given(
+    secret=st.binary(min_size=32, max_size=200), label=st.binary(), message=st.binary(max_size=200)
+)
+def test_digest_is_that_of_hmac(secret: bytes, label: bytes, message: bytes) -> None:
+    """The digest is HMAC-SHA-256 of label, zero byte and message, for keys of any length."""
+    expected = hmac.digest(secret, label + b"\0" + message, "sha256")
+
+    assert expected == Key(secret).digest(label, message)
+
+
 def test_ephemeral_keys_differ() -> None:
     """A random key says that it is one, and no two are the same."""
     one, two = Key.ephemeral(), Key.ephemeral()
 
     assert one.key_id == two.key_id == "ephemeral"
     assert one.digest(b"", b"") != two.digest(b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("given_id", "expected"),
+    [
+        ("0123456789abcdef", True),
+        ("0123456789abcdef" * 2, True),
+        ("01234567-89AB-cdef-0123-456789abcdef", True),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", True),
+        ("0123456789ABCDEF", False),
+        ("0123456789abcde", False),
+        ("0123456789abcdeg", False),
+        ("0123456789abcdef\n", False),
+        ("01234567-89ab-cdef-0123456789abcdef-", False),
+        ("81ARZ3NDEKTSV4RRFFQ69G5FAV", False),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAI", False),
+        ("0123456789012345", False),
+        ("01234567890123456789012345", False),
+        ("\u0660" * 16, False),
+        ("", False),
+    ],
+)
+def test_only_what_machines_make_looks_random(given_id: str, expected: bool) -> None:
+    """UUIDs, ULIDs and hexadecimal tokens do; names, numbers and other lengths do not."""
+    assert expected is privacy.is_random(given_id)
 
 
 def test_key_is_read_from_argument_environment_and_file(tmp_path: Path) -> None:
@@ -101,15 +137,15 @@ def test_key_is_read_from_argument_environment_and_file(tmp_path: Path) -> None:
     def same(found: Key | None, secret: str) -> bool:
         return found is not None and found.key_id == Key(secret.encode()).key_id
 
-    assert same(load_key(SECRET, environ), SECRET)
-    assert same(load_key(f" {SECRET}\n", {}), SECRET)
-    assert same(load_key(SECRET.encode(), environ), SECRET)
-    assert same(load_key(None, environ), "from the environment, long enough")
+    assert same(load_keys(SECRET, environ), SECRET)
+    assert same(load_keys(f" {SECRET}\n", {}), SECRET)
+    assert same(load_keys(SECRET.encode(), environ), SECRET)
+    assert same(load_keys(None, environ), "from the environment, long enough")
     assert same(
-        load_key(None, {**environ, "CXTRACE_KEY": ""}), "from the file, which is long enough"
+        load_keys(None, {**environ, "CXTRACE_KEY": ""}), "from the file, which is long enough"
     )
-    assert load_key(None, {}) is None
-    assert load_key(None, {"CXTRACE_KEY": "", "CXTRACE_KEY_FILE": ""}) is None
+    assert load_keys(None, {}) is None
+    assert load_keys(None, {"CXTRACE_KEY": "", "CXTRACE_KEY_FILE": ""}) is None
 
 
 def test_environment_that_is_no_utf8_is_the_same_key_as_in_a_file(tmp_path: Path) -> None:
@@ -117,8 +153,8 @@ def test_environment_that_is_no_utf8_is_the_same_key_as_in_a_file(tmp_path: Path
     raw = b"\xff\xfe" * 20
     file = tmp_path / "key"
     file.write_bytes(raw)
-    by_environment = load_key(None, {"CXTRACE_KEY": raw.decode("utf-8", "surrogateescape")})
-    by_file = load_key(None, {"CXTRACE_KEY_FILE": str(file)})
+    by_environment = load_keys(None, {"CXTRACE_KEY": raw.decode("utf-8", "surrogateescape")})
+    by_file = load_keys(None, {"CXTRACE_KEY_FILE": str(file)})
 
     assert by_environment is not None
     assert by_file is not None
@@ -128,7 +164,7 @@ def test_environment_that_is_no_utf8_is_the_same_key_as_in_a_file(tmp_path: Path
 def test_text_that_has_no_bytes_is_refused_without_being_shown() -> None:
     """A key with lone surrogates is refused, and the error does not hold it."""
     with pytest.raises(ConfigurationError) as caught:
-        load_key("\ud800" * 40, {})
+        load_keys("\ud800" * 40, {})
 
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
@@ -142,7 +178,7 @@ def test_short_key_file_is_refused(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
 
     with pytest.raises(ConfigurationError, match="at least 32"):
-        load_key(None, {"CXTRACE_KEY_FILE": str(file)})
+        load_keys(None, {"CXTRACE_KEY_FILE": str(file)})
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
@@ -150,16 +186,14 @@ def test_unreadable_key_file_is_named(tmp_path: Path, name: str) -> None:
     """A file that cannot be read is an error that names the file and the reason."""
     path = str(tmp_path / name)
 
-    with pytest.raises(
-        ConfigurationError, match=r"CXTRACE_KEY_FILE names .* cannot be read: [A-Z]"
-    ):
-        load_key(None, {"CXTRACE_KEY_FILE": path})
+    with pytest.raises(ConfigurationError, match=r"the file of keys .* cannot be read: [A-Z]"):
+        load_keys(None, {"CXTRACE_KEY_FILE": path})
 
 
 def test_spaces_are_no_key() -> None:
     """A variable of blanks is an error, not a key and not a missing one."""
     with pytest.raises(ConfigurationError, match="0 bytes"):
-        load_key(None, {"CXTRACE_KEY": " " * 40})
+        load_keys(None, {"CXTRACE_KEY": " " * 40})
 
 
 # Nothing shows the key
@@ -218,7 +252,9 @@ def test_key_is_not_copied() -> None:
     [
         {"key": SECRET[:31]},
         {"key": SECRET[:31].encode()},
-        {"key": [SECRET]},
+        {"key": [SECRET, 7]},
+        {"key": [SECRET, SECRET[:31]]},
+        {"key": []},
         {"key": {SECRET: SECRET}},
         {"key": SECRET, "sample": 7},
         {"key": SECRET, "exporter": "nonsense"},
@@ -237,7 +273,7 @@ def test_failure_does_not_show_the_key(wrong: dict[str, Any], caplog: Any, tmp_p
 def test_key_in_the_environment_is_not_shown() -> None:
     """A key of the environment that is too short is named, not shown."""
     with pytest.raises(ConfigurationError) as caught:
-        load_key(None, {"CXTRACE_KEY": SECRET[:20]})
+        load_keys(None, {"CXTRACE_KEY": SECRET[:20]})
 
     assert SECRET[:20] not in "".join(traceback.format_exception(caught.value))
 

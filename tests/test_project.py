@@ -95,7 +95,7 @@ def test_file_that_is_no_text(tmp_path: Path) -> None:
     """A file that is no UTF-8 is an error that names the file."""
     (tmp_path / "pyproject.toml").write_bytes(b"\xff\xfe")
 
-    with pytest.raises(ConfigurationError, match=r"pyproject\.toml cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"pyproject\.toml cannot be read: it is no text"):
         tool_table(tmp_path)
 
 
@@ -107,9 +107,9 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(ConfigurationError, match="Permission denied") as caught:
+    with pytest.raises(ConfigurationError) as caught:
         tool_table(tmp_path)
-    assert str(path) in str(caught.value)
+    assert str(caught.value) == f"{path} cannot be read: Permission denied"
 
 
 def test_folder_that_may_not_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

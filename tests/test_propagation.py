@@ -30,7 +30,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import cxtrace
-from cxtrace import _baggage, _guard, _journeys, _runtime, propagation
+from cxtrace import _baggage, _guard, _journeys, _runtime, _withdrawals, propagation
 from cxtrace import attributes as names
 from cxtrace._runtime import Runtime
 from cxtrace._tracing import tracing_of
@@ -110,6 +110,8 @@ def restored() -> Iterator[None]:
     yield
     _runtime.use(runtime)
     _guard.reset()
+    _journeys.forget_all()
+    _withdrawals.forget_all()
     attach(context)
 
 

@@ -220,6 +220,16 @@ def test_the_framework_is_asked_only_where_another_of_its_templates_fits() -> No
     assert asked == ["/b/me", "/b/you"]
 
 
+def test_more_templates_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patterns of an application with very many routes are made once, not for each request."""
+    every = Templates(f"/{number}/{{x}}" for number in range(1_100))
+    every.fitting("/7/a")
+    monkeypatch.setattr(_routes, "pattern", lambda template: pytest.fail(template))
+
+    assert every.fitting("/1099/a") == ["/1099/{x}"]
+    assert every.fitting("/1100/a") == []
+
+
 def test_a_template_of_any_length_may_always_be_meant() -> None:
     """It may fit whatever a route fits, however many parts they have."""
     every = Templates(["/files/{rest:path}"])
@@ -255,7 +265,7 @@ COMPARE = """
 import json, sys
 from cxtrace._routes import Routes
 from cxtrace._model import OutcomeRule
-from cxtrace._visit import Judged
+from cxtrace._bound import Judged
 
 templates, paths = json.load(sys.stdin)
 for template in templates:

@@ -199,7 +199,7 @@ from opentelemetry.context import attach, get_current
 _guard.count("parents")
 with cxtrace.journey("first_order", id="7"), cxtrace.customer("cust-42"):
     _runtime._settling.acquire()
-    _guard._lock.acquire()
+    _guard._locks.lock.acquire()
     child = os.fork()
     if not child:
         assert cxtrace.current_context() is None
@@ -209,7 +209,7 @@ with cxtrace.journey("first_order", id="7"), cxtrace.customer("cust-42"):
         with cxtrace.journey("first_order") as handle:
             assert handle.id != "7"
         os._exit(7)
-    _guard._lock.release()
+    _guard._locks.lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert cxtrace.current_context().journey.id == "7"
     assert _runtime.forks == 0

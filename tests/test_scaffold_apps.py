@@ -10,26 +10,7 @@ import pytest
 
 from cxtrace.cli import main
 from cxtrace.journey_map import JourneyMap
-from tests.scaffolds import Result, Run, Scaffold, Write, running, scaffolding, writing
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """A function that writes a file of an application."""
-    return writing(tmp_path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """A function that runs ``cxtrace`` in the folder of the application, in its own process."""
-    return running(tmp_path)
-
-
-@pytest.fixture
-def scaffold(tmp_path: Path) -> Scaffold:
-    """A function that scaffolds a map, checks it, and gives its targets with their names."""
-    return scaffolding(tmp_path)
-
+from tests.scaffolds import Result, Run, Scaffold, Write
 
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -133,7 +114,7 @@ def test_a_file_is_not_overwritten_without_force(here: Run, tmp_path: Path) -> N
 
     assert (first.code, first.out) == (0, "")
     assert first.err.endswith("cxtrace check map.toml\n")
-    assert again.code == 1
+    assert again.code == 2
     assert "map.toml exists; choose another file, or replace it with --force" in again.err
     assert here("openapi.json", "-o", "map.toml", "--force", "--name", "new").code == 0
     assert (tmp_path / "map.toml").read_text(encoding="utf-8") != before
@@ -183,7 +164,8 @@ def test_nothing_found_is_a_finding(here: Run, tmp_path: Path) -> None:
         (["json:__name__"], "json:__name__ is of builtins.str; name an application of FastAPI"),
         (["json:JSONDecoder"], "json:JSONDecoder is of json.decoder.JSONDecoder; name"),
         (["json:__name__()"], "json:__name__() is of builtins.str; name an application"),
-        (["none.json"], "none.json cannot be read ("),
+        (["none.json"], "none.json cannot be read: there is no such file or folder\n"),
+        (["bytes.json"], "bytes.json is no text in UTF-8; name an OpenAPI file"),
         (["broken.json"], "broken.json cannot be read ("),
         (["broken.yml"], "broken.yml is no YAML: "),
         (["list.json"], "list.json is no OpenAPI file; give an OpenAPI 3 file"),
@@ -192,7 +174,7 @@ def test_nothing_found_is_a_finding(here: Run, tmp_path: Path) -> None:
         (["leaving_here:app"], "leaving_here could not be imported (SystemExit: 3); run this"),
         (["lacking_here:app"], "lacking_here could not be imported (ModuleNotFoundError: "),
         (["raising_later:app"], "raising_later:app could not be imported (ValueError: no); run"),
-        (["openapi.json", "-o", "no/folder/map.toml"], "there is no folder no"),
+        (["openapi.json", "-o", "broken.json/map.toml"], "a file stands where a folder should be"),
         (["openapi.json", "--name", " "], "--name ' ': write words, such as shop"),
         (["openapi.json", "--name", "a\n"], "--name 'a\\n': write words, such as shop"),
     ],
@@ -214,6 +196,7 @@ def test_wrong_use_says_what_to_write(
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "bytes.json").write_bytes(b"\xff")
 
     done = here(*arguments)
 

@@ -10,6 +10,9 @@ import pytest
 import yaml
 
 from cxtrace import attributes
+from cxtrace._instruments import SPECS
+from cxtrace.platform import prometheus
+from cxtrace.platform.explain.registry import PURPOSES
 
 SEMCONV = Path(__file__).parents[1] / "semconv"
 if not SEMCONV.is_dir():
@@ -24,6 +27,8 @@ FOREIGN = {
     "user_agent.synthetic.type",
 }
 """Attributes of OpenTelemetry's own registry that ours refers to."""
+OF_EXCEPTIONS = {"exception", "exception.message", "exception.stacktrace", "exception.type"}
+"""An event of OpenTelemetry's own registry that is recorded as it is there."""
 """Attributes that services tell each other and no signal carries."""
 CORALOGIX: Final = re.compile(r"cx\.(application|subsystem|agent|otel_integration|cluster)\b")
 SCALARS = {"string", "int", "double", "boolean"}
@@ -100,8 +105,8 @@ def test_attributes_agree() -> None:
         value for name, value in CONSTANTS.items() if not name.startswith(("EVENT_", "METRIC_"))
     }
 
-    assert ours - FOREIGN == set(ATTRIBUTES)
-    assert ours - set(ATTRIBUTES) <= FOREIGN
+    assert ours - FOREIGN - OF_EXCEPTIONS == set(ATTRIBUTES)
+    assert ours - set(ATTRIBUTES) <= FOREIGN | OF_EXCEPTIONS
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,8 @@ def test_attributes_are_complete(key: str) -> None:
     assert set(each) <= {"key", "type", "stability", "brief", "note", "examples", "annotations"}
     assert each["stability"] in {"development", "stable"}
     assert each["brief"].endswith(".")
-    assert set(cx) == {"pii_class", "cardinality"}
+    assert set(cx) == {"pii_class", "cardinality", "purpose"}
+    assert cx["purpose"] in PURPOSES
     assert cx["pii_class"] in PII
     assert cx["cardinality"] in CARDINALITIES
     if isinstance(each["type"], dict):
@@ -350,18 +356,12 @@ def pages() -> ModuleType:
 
 
 def test_pages_call_metrics_as_prometheus_does(pages: ModuleType) -> None:
-    """The unit and the kind of a metric go into its name, as the stores of the backends show it."""
-    units = {"s": "histogram", "1": "gauge", "{action}": "histogram", "By": "counter"}
-    shown = [
-        pages.prometheus_name({"name": "cx.it", "unit": unit, "instrument": instrument})
-        for unit, instrument in units.items()
-    ]
+    """The page has the names that rules and dashboards ask for."""
+    table = pages.metric_table()
 
-    assert shown == ["cx_it_seconds", "cx_it_ratio", "cx_it", "cx_it_bytes_total"]
-    assert pages.prometheus_name(METRICS["cx.touchpoint.duration"]) == (
-        "cx_touchpoint_duration_seconds"
-    )
-    assert pages.prometheus_name(METRICS["cx.value.attributed"]) == "cx_value_attributed_total"
+    shown = {name: f"| `{name}` | {spec.kind}" in table for name, spec in SPECS.items()}
+    assert all(shown.values())
+    assert all(f"| `{prometheus.metric(name)}` |" in table for name in SPECS)
 
 
 def test_pages_list_what_is_sent(pages: ModuleType) -> None:

@@ -89,15 +89,20 @@ CASES: list[tuple[str, Any, Any, str, Any, Any, Any]] = [
         ["cx.journey.route"],
         frozenset({"cx.journey.route"}),
     ),
+    ("record_exceptions", "full", "full", "scrubbed", "scrubbed", "full", "full"),
     ("spool", Path("/a"), Path("/a"), "/b", Path("/b"), "/c", Path("/c")),
     ("spool_max_bytes", 2_000_000, 2_000_000, "2MB", 2_000_000, "64 MiB", 64 * 2**20),
-    ("spool_max_age", 60, 60.0, "3600", 3_600.0, 0.5, 0.5),
+    ("spool_max_age", 60, 60.0, "3600", 3_600.0, "2h", 7_200.0),
+    ("scrub", ["app.*"], ("app.*",), "a.b, /c/{d}", ("a.b", "/c/{d}"), True, ()),
 ]
+ARGUMENTS = {"key", "journey_map", "on_friction", "pseudonymiser"}
+"""Settings that have tests of their own."""
 DEFAULTS: dict[str, Any] = {
     "service_name": None,
     "exporter": None,
     "sample": None,
     "key": None,
+    "pseudonymiser": None,
     "trusted_hosts": (),
     "trust_inbound": "signed",
     "unknown_destination": "nothing",
@@ -106,9 +111,11 @@ DEFAULTS: dict[str, Any] = {
     "event_signal": None,
     "signals_off": frozenset(),
     "metrics_opt_in": frozenset(),
+    "record_exceptions": None,
     "spool": None,
     "spool_max_bytes": 64 * 2**20,
     "spool_max_age": 86_400.0,
+    "scrub": None,
     "on_friction": None,
     "journey_map": None,
 }
@@ -123,7 +130,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_every_setting_is_tested() -> None:
     """The tests below cover every setting that there is."""
-    assert {case[0] for case in CASES} | {"key", "journey_map", "on_friction"} == set(DEFAULTS)
+    assert {case[0] for case in CASES} | ARGUMENTS == set(DEFAULTS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
@@ -290,10 +297,13 @@ WRONG = [
     ("public_endpoint", 1, "1 must be true or false"),
     ("consent_required", [], "[] must be true or false"),
     ("event_signal", "logs", "'logs' must be span or log or both"),
+    ("record_exceptions", "all", "'all' must be scrubbed or full"),
     ("signals_off", "emotoin", 'value, forecast; did you mean "emotion"?'),
     ("signals_off", ["value", 7], "['value', 7] must be a list of friction, emotion,"),
     ("signals_off", True, "True must be a list of friction"),
     ("metrics_opt_in", "cx.mentions", "must be a list of cx.journey.active, cx.channel.name"),
+    ("scrub", ["a b"], "must be true, false, or a list of keys and paths"),
+    ("scrub", 7, "7 must be true, false, or a list"),
     ("metrics_opt_in", ["cx.journey.acitve"], 'did you mean "cx.journey.active"?'),
 ]
 
@@ -329,10 +339,12 @@ def test_wrong_line(tmp_path: Path, name: str, value: Any) -> None:
     assert failure(tmp_path).startswith(f"{path}: tool.cxtrace.{name}: {value!r} must be ")
 
 
-@pytest.mark.parametrize("key", [7, ["x" * 40], b"", "", True])
+@pytest.mark.parametrize("key", [7, ["x" * 40, 7], [["x" * 40]], [], b"", "", True])
 def test_wrong_key_is_not_shown(tmp_path: Path, key: Any) -> None:
     """A key of a wrong type is an error that does not show what was given."""
-    assert failure(tmp_path, key=key) == "configure(key=…): must be text or bytes"
+    assert failure(tmp_path, key=key) == (
+        "configure(key=…): must be text or bytes, or a list of such keys with the newest first"
+    )
 
 
 @pytest.mark.parametrize(
@@ -361,8 +373,21 @@ def test_unknown_key_without_a_suggestion(tmp_path: Path) -> None:
 
     assert "tool.cxtrace.zzzzzz is not a setting; it can be " in message
     assert set(re.findall(r"[a-z_]+", message.partition("it can be ")[2])) == (
-        set(DEFAULTS) - {"on_friction"}
+        set(DEFAULTS) - {"on_friction", "pseudonymiser"}
     )
+
+
+def test_what_is_no_path_is_no_key_file(tmp_path: Path) -> None:
+    """A path that no file can have is an error that names it."""
+    with pytest.raises(ConfigurationError, match=r"the file of keys 'a\\x00b' is no path"):
+        settle({}, {"CXTRACE_KEY_FILE": "a\0b"}, tmp_path)
+
+
+class BytesPath(os.PathLike[bytes]):
+    """A path that is no text."""
+
+    def __fspath__(self) -> bytes:
+        return b"/a"
 
 
 @pytest.mark.parametrize(
@@ -370,7 +395,10 @@ def test_unknown_key_without_a_suggestion(tmp_path: Path) -> None:
     [
         *(("spool_max_bytes", value) for value in (True, 1.5, "1KB", "lots", "64 XB", -1, None)),
         *(("spool_max_age", value) for value in (True, 0, -1, "soon", "inf", "nan", None)),
-        *(("spool", value) for value in (" ", 3)),
+        *(("spool_max_age", value) for value in ("h", "-1h", "0d", "infd", "500ms", "2 weeks")),
+        ("spool_max_bytes", "64 M\N{LATIN SMALL LETTER DOTLESS I}B"),
+        ("spool_max_age", "2 \N{LATIN SMALL LETTER LONG S}"),
+        *(("spool", value) for value in (" ", 3, "~nobody.here/spool", "a\0b", BytesPath())),
     ],
 )
 def test_limits_of_the_spool_that_cannot_be(tmp_path: Path, name: str, value: Any) -> None:
@@ -380,6 +408,34 @@ def test_limits_of_the_spool_that_cannot_be(tmp_path: Path, name: str, value: An
     else:
         with pytest.raises(ConfigurationError, match=f"{name}=…"):
             settled(tmp_path, {}, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["sample", "spool_max_age", "spool_max_bytes", "trusted_hosts"])
+def test_numbers_of_thousands_of_digits_are_not_written_out(tmp_path: Path, name: str) -> None:
+    """A number that Python itself refuses to write is refused in words of ours."""
+    assert failure(tmp_path, **{name: 10**5_000}).startswith(
+        f"configure({name}=…): what is given must be "
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        *[("3600s", 3_600.0), ("90m", 5_400.0), ("2h", 7_200.0), ("1d", 86_400.0)],
+        *[("1.5 H", 5_400.0), (" 1d ", 86_400.0), ("1e3", 1_000.0), (0.5, 0.5)],
+    ],
+)
+def test_age_with_a_unit(tmp_path: Path, written: Any, seconds: float) -> None:
+    """An age is a number of seconds, or text with a unit, as people say it."""
+    assert settled(tmp_path, spool_max_age=written).spool_max_age == seconds
+
+
+def test_age_that_cannot_be_says_what_can(tmp_path: Path) -> None:
+    """The error shows what was written, and what to write instead."""
+    assert failure(tmp_path, spool_max_age="2 weeks") == (
+        "configure(spool_max_age=…): '2 weeks' must be a number of seconds above zero, such as "
+        '3600, or "90m", "2h", "1d"'
+    )
 
 
 def test_exporters_that_need_no_spool(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import itertools
 import os
+import shutil
 import signal
 import stat
 import struct
@@ -641,6 +642,19 @@ def test_a_long_piece_of_noise(folder: Path, noise: int) -> None:
     assert spool.unreadable == {"records": 1, "bytes": noise + len(marker)}
 
 
+def test_markers_without_records(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment full of markers is read about as often as one that has none."""
+    file, starts = three(folder)
+    content = file.read_bytes()
+    noise = segments.marker_of(file.name) * 20_000
+    file.write_bytes(content[: starts[1]] + noise + content[starts[1] :])
+    real, read = os.pread, []
+    monkeypatch.setattr(os, "pread", lambda *given: read.append(len(real(*given))) or real(*given))
+
+    assert len(payloads(Spool(folder))) == 3
+    assert sum(read) < 20 * len(noise)
+
+
 @pytest.mark.parametrize("noise", range(65_526, 65_542))
 def test_noise_that_ends_where_a_piece_is_read(folder: Path, noise: int) -> None:
     """A batch is found too where the pieces in which a segment is read cut its marker in two."""
@@ -1203,6 +1217,18 @@ def test_state_does_not_trust_the_times_of_files(folder: Path) -> None:
     assert (before.items, spool.state().items) == ({"spans": 7}, {"spans": 4})
 
 
+def test_empty_or_not(folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether something lies there is told without reading it; of a folder that is gone, too."""
+    assert spool.is_empty()
+    spool.put("spans", 3, b"a")
+    failing(monkeypatch, "pread", errno.EIO)
+    assert not spool.is_empty()
+    shutil.rmtree(folder)
+
+    assert spool.is_empty()
+    assert _guard.counts() == {}
+
+
 def test_state_of_what_cannot_be_read(
     folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1356,6 +1382,13 @@ def test_a_file_may_not_grow(folder: Path, tmp_path: Path) -> None:
 
 
 FORK = """
+if sys.argv[2] == "does not list descriptors":
+    from cxtrace._spool import segments
+    segments.DESCRIPTORS = Path("/nowhere")
+spool = Spool(folder)
+spool.put("spans", 1, b"out")
+batch = spool.take()
+
 def in_child(work):
     sys.stdout.flush()
     pid = os.fork()
@@ -1369,19 +1402,16 @@ def in_child(work):
 """
 
 
-@pytest.mark.parametrize("lists", ["lists descriptors", "does not list descriptors"])
+in_both_ways = pytest.mark.parametrize("lists", ["lists descriptors", "does not list descriptors"])
+
+
+@in_both_ways
 def test_fork(folder: Path, tmp_path: Path, lists: str) -> None:
     """A forked child writes a segment of its own and cannot take what its parent holds."""
     command = program(
         tmp_path,
         FORK
         + """
-if sys.argv[2] == "does not list descriptors":
-    from cxtrace._spool import segments
-    segments.DESCRIPTORS = Path("/nowhere")
-spool = Spool(folder)
-spool.put("spans", 1, b"out")
-batch = spool.take()
 spool.put("spans", 1, b"parent")
 
 def work():
@@ -1409,19 +1439,13 @@ while found := spool.take():
     assert done.stdout.splitlines() == ["parent True", "parent too True", "child False"]
 
 
-@pytest.mark.parametrize("lists", ["lists descriptors", "does not list descriptors"])
+@in_both_ways
 def test_a_child_keeps_nothing_from_others(folder: Path, tmp_path: Path, lists: str) -> None:
     """When the parent is killed, what it held can be taken though its child lives on."""
     command = program(
         tmp_path,
         FORK
         + """
-if sys.argv[2] == "does not list descriptors":
-    from cxtrace._spool import segments
-    segments.DESCRIPTORS = Path("/nowhere")
-spool = Spool(folder)
-spool.put("spans", 1, b"out")
-spool.take()
 spool.put("spans", 1, b"open")
 if sys.argv[2] == "lists descriptors":
     spool._shelf.own = None  # as if the fork had come before this was noted

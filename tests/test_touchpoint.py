@@ -1,5 +1,6 @@
 """``touchpoint()`` and ``interaction()``: what their spans say."""
 
+import difflib
 import logging
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind, StatusCode
 
 import cxtrace
-from cxtrace import _runtime, _touchpoint, customer, interaction, journey, touchpoint
+from cxtrace import _guard, _plan, _runtime, _touchpoint, customer, interaction, journey, touchpoint
 from cxtrace.journey_map import JourneyMap
 
 MAP = JourneyMap.loads(
@@ -145,6 +146,20 @@ def test_not_in_the_map(cx, caplog):
     (warning,) = warnings(caplog)
     assert "'nope'" in warning
     assert counts()["touchpoint.not_in_map"] >= 1
+
+
+def test_names_that_nobody_is_told_of_cost_no_search(cx, monkeypatch):
+    """Where no warning follows, the map is not searched for a name that is like the unknown one."""
+    cx.use(journey_map=MAP)
+    monkeypatch.setattr(_guard, "MOST_OF_A_KIND", 1)
+    with touchpoint("nope"):
+        pass
+    monkeypatch.setattr(difflib, "get_close_matches", lambda *_: pytest.fail("searched"))
+    with touchpoint("never"):
+        pass
+
+    assert counts()["touchpoint.not_in_map"] >= 2
+    assert "errors.touchpoint" not in counts()
 
 
 def test_map_that_comes_later(cx):
@@ -515,3 +530,15 @@ def test_words_after_the_span_of_an_attached_touchpoint(cx):
         handle.set({"cx.quality.speed": 0.5}).friction("slow").fail("late")
 
     assert cx.outcome("GET /") is None
+
+
+def test_names_that_were_found_fit_are_bounded(cx, monkeypatch):
+    """Names past the limit are sent all the same, and looked through each time."""
+    monkeypatch.setattr(_plan, "_fit", set())
+    monkeypatch.setattr(_plan, "_MAX_PLANS", 2)
+    given = ["a", "b", "c", "jane@example.com", "c", "a"]
+
+    found = [_plan.checked_name(name, "journey") for name in given]
+
+    assert found == ["a", "b", "c", "invalid_name", "c", "a"]
+    assert _plan._fit == {"a", "b"}

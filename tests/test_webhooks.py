@@ -1033,7 +1033,7 @@ def stuck() -> Iterator[Stuck]:
     yield store
     let_go(store)
 
-    assert serving._at_work == set()
+    assert serving._at_work == {}
 
 
 async def together(desk: Receiver, number: int) -> list[int]:
@@ -1110,6 +1110,25 @@ def test_stores_that_wait_take_few_threads(
     assert cx.counts == {"webhooks.unfinished": 5}
 
 
+def test_a_receiver_that_hangs_holds_up_no_other(
+    cx: Capture, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all threads of one receiver wait, the deliveries of another are taken."""
+    monkeypatch.setattr(serving, "MOST_AT_WORK", 3)
+    desk, other = receiver(seen=stuck), receiver()
+
+    async def main() -> list[int]:
+        first = asyncio.create_task(together(desk, 3))
+        while len(serving._at_work) < 3:
+            await asyncio.sleep(0)
+        answers = await together(other, 1)
+        stuck.may_go_on.set()
+        await first
+        return answers
+
+    assert asyncio.run(main()) == [200]
+
+
 def test_a_function_that_ends_its_thread(cx: Capture) -> None:
     """SystemExit in a translator is counted, and the sender comes again."""
 
@@ -1133,7 +1152,7 @@ def test_a_thread_that_cannot_begin(cx: Capture, monkeypatch: pytest.MonkeyPatch
 
     assert start["status"] == 503
     assert cx.counts == {"errors.webhooks": 1, "webhooks.unfinished": 1}
-    assert serving._at_work == set()
+    assert serving._at_work == {}
 
 
 def test_a_thread_that_outlives_its_event_loop(cx: Capture, stuck: Stuck) -> None:

@@ -9,7 +9,6 @@ import inspect
 import io
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,6 +22,8 @@ import cxtrace
 from cxtrace import attributes as names
 from cxtrace.cli import COMMANDS, main
 from cxtrace.journey_map import json_schema
+from cxtrace.platform import prometheus
+from cxtrace.platform.explain.registry import OF_OPENTELEMETRY, registry
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = ROOT / "semconv"
@@ -40,15 +41,8 @@ STAMPED = (
 
 
 def sent_names() -> set[str]:
-    """The attributes that the code of this version can set: the names that it uses."""
-    code = "".join(path.read_text(encoding="utf-8") for path in _modules())
-    used = set(re.findall(r"\bnames\.([A-Z_]+)\b", code))
-    return {getattr(names, name) for name in used if isinstance(getattr(names, name, None), str)}
-
-
-def _modules() -> Iterator[Path]:
-    source = Path(cxtrace.__file__).parent
-    return (path for path in source.glob("*.py") if path.name != "attributes.py")
+    """The names that the code of this version can send."""
+    return set(registry().sent)
 
 
 def _registered(kind: str) -> list[dict[str, Any]]:
@@ -69,23 +63,12 @@ def attribute_table() -> str:
     rows = [_attribute(item) for item in registered if item["key"] in sent]
     known = {item["key"] for item in registered}
     rows += [
-        f"| `{name}` | {meaning} | string | {privacy} |"
-        for name, (meaning, privacy) in _FOREIGN.items()
+        f"| `{name}` | {about.meaning} | string | {about.pii_class.replace('_', ' ')} |"
+        for name, about in OF_OPENTELEMETRY.items()
         if name in sent - known
     ]
     head = "| Attribute | Meaning | Values | Privacy class |\n|---|---|---|---|"
     return "\n".join([head, *rows])
-
-
-_FOREIGN = {
-    names.CUSTOMER_PSEUDONYM: ("Pseudonym of the customer: a keyed hash.", "linkable"),
-    names.SESSION_ID: ("Session of the customer, where `set()` is given one.", "linkable"),
-    names.ERROR_TYPE: ("Class of the exception, or the reason given to `fail()`.", "none"),
-    names.SYNTHETIC_TYPE: ("`test` for walkthroughs, `bot` for robots.", "none"),
-    names.FEATURE_FLAG_KEY: ("Feature flag that selects the variant of a nudge.", "none"),
-    names.FEATURE_FLAG_VARIANT: ("Variant of a nudge, as the flag selected it.", "none"),
-}
-"""OpenTelemetry's own attributes that we set: what they mean here, and their privacy class."""
 
 
 def _attribute(item: dict[str, Any]) -> str:
@@ -150,17 +133,18 @@ def _level(ref: dict[str, Any]) -> str:
 
 # Metrics
 
-_UNITS = {"s": "seconds", "By": "bytes", "%": "percent"}
-"""Units that Prometheus writes into a name."""
-
 
 def metric_table() -> str:
     """All metrics that this version sends, and what Prometheus calls them."""
     rows = [
-        f"| `{it['name']}` | {it['instrument']} | `{it['unit']}` | `{prometheus_name(it)}` |"
+        f"| `{it['name']}` | {it['instrument']} | `{it['unit']}` | `{_in_prometheus(it)}` |"
         for it in _sent("metrics")
     ]
     return "\n".join(["| Metric | Instrument | Unit | In Prometheus |\n|---|---|---|---|", *rows])
+
+
+def _in_prometheus(item: dict[str, Any]) -> str:
+    return prometheus.name_of(item["name"], item["unit"], item["instrument"])
 
 
 def metrics() -> str:
@@ -173,19 +157,6 @@ def _metric(item: dict[str, Any]) -> str:
     if item.get("requirement_level") == "opt_in":
         words.append("Opt-in.")
     return f"## `{item['name']}`\n\n{' '.join(words)}\n\n{_levels(item, 'Label')}"
-
-
-def prometheus_name(metric: dict[str, Any]) -> str:
-    """The name that Prometheus, or the Collector for it, makes of a metric's name and unit."""
-    unit, instrument = metric["unit"], metric["instrument"]
-    parts = [metric["name"].replace(".", "_")]
-    if unit in _UNITS:
-        parts.append(_UNITS[unit])
-    if unit == "1" and instrument == "gauge":
-        parts.append("ratio")
-    if instrument == "counter":
-        parts.append("total")
-    return "_".join(parts)
 
 
 # Settings
@@ -209,7 +180,7 @@ def _setting(name: str, meaning: str) -> str:
     return f"### `{name}`\n\n{meaning}\n\n{where}"
 
 
-ONLY_ARGUMENTS = ("on_friction",)
+ONLY_ARGUMENTS = ("on_friction", "pseudonymiser")
 """Settings that are code."""
 
 

@@ -12,7 +12,9 @@ from cxtrace.exceptions import ConfigurationError, CXTraceError, MapError
 
 if TYPE_CHECKING:
     from cxtrace._config import configure, flush, shutdown
+    from cxtrace._sigterm import shutdown_on_sigterm
     from cxtrace._threads import ContextThreadPoolExecutor, wrap
+    from cxtrace._walkthrough import walkthrough
     from cxtrace.diagnostics import Report, report
     from cxtrace.journey_map import JourneyMap
     from cxtrace.signals import (
@@ -61,8 +63,10 @@ __all__ = [
     "nudge",
     "report",
     "shutdown",
+    "shutdown_on_sigterm",
     "touchpoint",
     "value",
+    "walkthrough",
     "wrap",
 ]
 
@@ -81,6 +85,8 @@ _LATER = {
     "flush": "cxtrace._config",
     "report": "cxtrace.diagnostics",
     "shutdown": "cxtrace._config",
+    "shutdown_on_sigterm": "cxtrace._sigterm",
+    "walkthrough": "cxtrace._walkthrough",
     "wrap": "cxtrace._threads",
 }
 
@@ -90,7 +96,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("cxtrace._version").version()
     if name not in _LATER:
         raise AttributeError(f"module 'cxtrace' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_LATER[name]), name)
+    # First: in a sub-interpreter OpenTelemetry's SDK cannot always be imported.
+    found = importlib.import_module("cxtrace._process").stand_in(name)
+    if found is None:
+        found = getattr(importlib.import_module(_LATER[name]), name)
     globals()[name] = found
     return found
 

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from attrs import evolve, field, frozen
 
 from cxtrace import _clock, _guard
+from cxtrace._gate import gate
 
 LONGEST_WAIT: Final = 3_600.0
 """Seconds that a receiver may ask us to wait; more is taken for this much."""
@@ -218,6 +219,15 @@ def keep(exporter: Any, notes: Notes) -> None:
         _notes[exporter] = notes
 
 
+def after_fork() -> None:
+    """Begin anew in a child, which must not write into its parent's connections."""
+    for notes in [*_notes.values()]:
+        notes.renew()
+
+
+_guard.in_child(after_fork)
+
+
 def notes_of(exporter: Any) -> Notes:
     """The notes of an exporter; new ones, which stay empty, of one that nobody watches."""
     with suppress(TypeError):  # It need not be hashable.
@@ -246,7 +256,8 @@ class Sender:
         """
         self._notes.begin()
         try:
-            result = self._exporter.export(batch)
+            with gate:
+                result = self._exporter.export(batch)
         except Exception as error:  # noqa: BLE001  an exporter of others may not break the host
             _guard.swallow("export", error)
             return _UNKNOWN
@@ -270,7 +281,3 @@ class Sender:
         if noted.verdict is Verdict.DELIVERED and not is_success:
             return _UNKNOWN
         return noted  # OpenTelemetry calls some successes that are none, as a redirect
-
-    def after_fork(self) -> None:
-        """Begin anew in a child, which must not write into its parent's connections."""
-        self._notes.renew()

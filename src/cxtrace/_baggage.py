@@ -17,10 +17,11 @@ from urllib.parse import quote, unquote, unquote_plus
 from attrs import frozen
 
 from cxtrace import attributes as names
-from cxtrace.privacy import Key
+from cxtrace._closed_sets import block, block_name
+from cxtrace._keys import Key, Keys
 
 SIGNATURE: Final = "cx.sig"
-MAX_MEMBERS: Final = 8
+MAX_MEMBERS: Final = 11
 MAX_BYTES: Final = 1_024
 MAX_HEADER_BYTES: Final = 8_192
 """A longer header is not read; W3C guarantees no more than this to arrive."""
@@ -36,16 +37,21 @@ NAMES: Final = (
     names.TOUCHPOINT_NAME,
     names.OWNER_FUNCTION,
     names.CONSENT_STATE,
+    names.SYNTHETIC_TYPE,
+    names.WALKTHROUGH_ID,
+    names.WALKTHROUGH_PERSONA,
 )
 IDS: Final = (names.JOURNEY_ID, names.CUSTOMER_PSEUDONYM)
 
 _KNOWN: Final = frozenset((*NAMES, *IDS))
 _LABEL: Final = b"cxtrace/baggage/v1"
-_PREFIXES: Final = ("cx.", "enduser.")
+_PREFIXES: Final = ("cx.", "enduser.", "user_agent.synthetic.")
 _MAX_VALUE: Final = 64
 _CLOCK: Final = 4
 """Parts of the signature before the clock: version, key id, time, signature."""
 _MOMENT: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+_OPAQUE: Final = re.compile(r"[0-9a-f]{32}|v[0-9]+\.[A-Za-z0-9_-]{22}", re.ASCII)
+"""Ids and pseudonyms that cxtrace makes."""
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*", re.ASCII)
 
 
@@ -98,7 +104,12 @@ def clock_of(members: Mapping[str, str]) -> str:
     return found[_CLOCK] if len(found) > _CLOCK else ""
 
 
-def fault(members: Mapping[str, str], key: Key, now: float) -> str | None:
+def key_id_of(members: Mapping[str, str]) -> str:
+    """The id of the key with which members are signed, as they say."""
+    return members.get(SIGNATURE, "").split(":", 2)[1]
+
+
+def fault(members: Mapping[str, str], keys: Keys, now: float) -> str | None:
     """None where the members carry a good and fresh signature, else what is wrong with it."""
     version, _, rest = members.get(SIGNATURE, "").partition(":")
     key_id, _, rest = rest.partition(":")
@@ -106,7 +117,8 @@ def fault(members: Mapping[str, str], key: Key, now: float) -> str | None:
     signature, _, clock = rest.partition(":")
     if version != "v1" or not _MOMENT.fullmatch(moment):
         return "unsigned"
-    if key_id != key.key_id:
+    key = keys.find(key_id)
+    if key is None:
         return "other_key"
     # Keys are escaped too: one that holds "=" and a line break could pass for two members.
     parts = sorted(f"{_escaped(k)}={_escaped(v)}" for k, v in members.items() if k != SIGNATURE)
@@ -121,8 +133,19 @@ def acceptable(members: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in members.items()
-        if name in _KNOWN and 0 < len(value) <= _MAX_VALUE and value.isprintable()
+        if name in _KNOWN
+        and 0 < len(value) <= _MAX_VALUE
+        and value.isprintable()
+        and _is_nobodys(name, value)
     }
+
+
+def _is_nobodys(name: str, value: str) -> bool:
+    """Whether a member holds no address and no number of somebody."""
+    if name in IDS and _OPAQUE.fullmatch(value):  # what cxtrace itself makes is not looked into
+        return True
+    check = block_name if name in NAMES else block
+    return not check(f"baggage.{name}", value)
 
 
 def _signature(parts: list[str], key: Key, moment: str, clock: str) -> str:

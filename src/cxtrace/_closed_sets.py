@@ -8,15 +8,22 @@ asked, and a subclass of text or numbers is read past its methods.
 import math
 import re
 import sys
-from functools import lru_cache
-from typing import Any, Final, get_args
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from cxtrace import _guard
 
+if TYPE_CHECKING:
+    from cxtrace._blockers import Kind
+
 # Compiled when first used, for most who import this never do.
 _CODE: Final = r"[A-Za-z_][A-Za-z0-9_.:@/-]{0,63}"
-_OF_SOMEBODY: Final = r"@.*\.[A-Za-z]{2}|(?:[0-9][._:/-]*){10}"
-"""A mail address; or as many digits as a telephone, a card or an account has."""
+_MANY_DIGITS: Final = r"(?:[0-9][._:/-]*){10}"
+"""As many as a telephone, a card or an account has: too many for a code, whatever they are."""
+
+_MOST_NAMES: Final = 4_096
+_names: set[str] = set()
+"""Names that were found to be nobody's, and come again and again."""
 
 
 def text(value: object) -> str | None:
@@ -39,7 +46,7 @@ def integer(value: object) -> int | None:
 
 def member(value: object, allowed: frozenset[str]) -> str | None:
     """``value`` as text if it is in a closed set, else None."""
-    found = text(value)
+    found = value if type(value) is str else text(value)
     return found if found in allowed else None
 
 
@@ -101,9 +108,59 @@ def number(what: str, value: Any, low: float, high: float) -> float | None:
     return None
 
 
-def is_of_somebody(given: str) -> bool:
-    """Whether a code may be an e-mail address, or the number of a telephone, card or account."""
-    return re.search(_OF_SOMEBODY, given) is not None
+@cache
+def _blockers() -> Any:
+    # Heavy to import for those who never give a text, and to import it each time takes 1 µs.
+    from cxtrace import _blockers
+
+    return _blockers
+
+
+def block(what: str, found: str) -> bool:
+    """Whether a text holds an address or a number of somebody; then it is counted, and named once.
+
+    Args:
+        what: The text was given as, for the counter and the log.
+        found: Of a bounded length. It is not shown.
+    """
+    kind = _blockers().is_personal(found)
+    if kind is None:
+        return False
+    refuse_personal(what, kind)
+    return True
+
+
+def block_name(what: str, found: str) -> bool:
+    """The same of a name that may come again and again: one that is let through is remembered."""
+    if found in _names:
+        return False
+    if block(what, found):
+        return True
+    if len(_names) < _MOST_NAMES:
+        _names.add(found)
+    return False
+
+
+def refuse_personal(what: str, kind: "Kind") -> None:
+    """Count an address or a number of somebody that is not sent, and say once where it was."""
+    _guard.count(f"refused.{what}")
+    _guard.count(f"personal.{kind}")
+    _guard.warn_once(
+        f"personal.{what}.{kind}",
+        "cxtrace: a value given as %s looks like %s and is not sent",
+        what,
+        _blockers().WORDS[kind],
+    )
+
+
+def is_coded(what: str, found: str) -> bool:
+    """Whether a short code holds nothing of somebody; else it is counted, and named once."""
+    if block(what, found):
+        return False
+    if re.search(_MANY_DIGITS, found) is None:
+        return True
+    refuse_personal(what, "digits")
+    return False
 
 
 def code(what: str, value: object) -> str | None:
@@ -112,8 +169,8 @@ def code(what: str, value: object) -> str | None:
     What may be the address or the number of somebody is none.
     """
     found = text(value)
-    if found is not None and re.fullmatch(_CODE, found) and not is_of_somebody(found):
-        return found
+    if found is not None and re.fullmatch(_CODE, found):
+        return found if is_coded(what, found) else None
     refuse_for(what, "it must be a code of at most 64 letters, digits and _ . : / @ -")
     return None
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, Literal
@@ -30,19 +29,24 @@ from cxtrace import (
 )
 from cxtrace import attributes as names
 from cxtrace._deadline import DEADLINE, at_exit, prepare
+from cxtrace._keys import KeyGiven, Sealed, bare
 from cxtrace._pipelines import log_pipeline, metric_pipeline
+from cxtrace._process import refuse_sub_interpreters
+from cxtrace._scrubbing import Scrubber
 from cxtrace._settings import Settings, settle
 from cxtrace._tracing import tracing_of
+from cxtrace._turn import Turn
 from cxtrace._version import version
 from cxtrace._wiring import Wiring
 from cxtrace.delivery import SpanDelivery
-from cxtrace.exceptions import ConfigurationError
+from cxtrace.exceptions import ConfigurationError, CXTraceError
 from cxtrace.exporters import TreeExporter, span_exporter
 from cxtrace.journey_map import JourneyMap
 from cxtrace.privacy import HmacPseudonymiser
 from cxtrace.processors import StampProcessor
 from cxtrace.propagation import CXPropagator
 from cxtrace.sampling import DestinationSampler
+from cxtrace.typing import Pseudonymiser
 
 _CONSOLE_DELAY: Final = 0.2
 
@@ -50,8 +54,7 @@ _LOADED: Final = (_ending, _instruments, _measures)
 """What a first touchpoint imports: a fork at that moment would leave the child half of it."""
 
 _logger = logging.getLogger("cxtrace")
-_lock = threading.Lock()
-
+_turn: Final = Turn()
 
 wiring: Wiring | None = None
 """What is configured now, or None."""
@@ -63,7 +66,8 @@ def configure(
     journey_map: JourneyMap | str | os.PathLike[str] | Sequence[str] | None = None,
     exporter: str | SpanExporter | None = None,
     sample: float | None = None,
-    key: str | bytes | None = None,
+    key: KeyGiven | None = None,
+    pseudonymiser: Pseudonymiser | None = None,
     trusted_hosts: Sequence[str] | None = None,
     trust_inbound: _runtime.TrustInbound | None = None,
     unknown_destination: _runtime.UnknownDestination | None = None,
@@ -72,43 +76,41 @@ def configure(
     event_signal: _runtime.EventSignal | None = None,
     signals_off: Sequence[str] | None = None,
     metrics_opt_in: Sequence[str] | None = None,
+    record_exceptions: _runtime.RecordExceptions | None = None,
     spool: str | os.PathLike[str] | None = None,
     spool_max_bytes: int | str | None = None,
-    spool_max_age: float | None = None,
+    spool_max_age: float | str | None = None,
+    scrub: bool | Sequence[str] | None = None,
     on_friction: Callable[[Any], object] | None = None,
 ) -> None:
     """Set cxtrace up, once, in an application. Libraries never call it.
 
-    Builds providers of traces, metrics and logs, or joins those that are there, and never replaces
-    one. What is not given comes from ``CXTRACE_<ARGUMENT>``, then from ``[tool.cxtrace]`` in
-    ``pyproject.toml``, then from its default. ``OTEL_*`` variables keep their meaning. A second
-    call changes nothing and says so.
+    Builds providers of traces, metrics and logs, or joins those that are there, and replaces none.
+    What is not given comes from ``CXTRACE_<ARGUMENT>``, then from ``[tool.cxtrace]`` in
+    ``pyproject.toml``, then from a default. ``OTEL_*`` keep their meaning. Later calls do nothing.
 
     Args:
         service_name: Name of this service in every backend. Default: ``OTEL_SERVICE_NAME``.
         journey_map: A map, its file, a folder, or several files. The variable is ``CXTRACE_MAP``.
         exporter: ``otlp``, ``console``, ``file:PATH``, ``none`` or a ``SpanExporter``. Default:
-            ``OTEL_TRACES_EXPORTER``; ``otlp`` where an OTLP endpoint is set; ``console`` on a
-            terminal; else ``none``. A provider that is joined keeps its own exporters.
+            what ``OTEL_*`` say, or ``console`` on a terminal. One that is joined keeps its own.
         sample: Share of new traces that is kept, from 0 to 1. Default: ``OTEL_TRACES_SAMPLER``.
-        key: Secret of at least 32 bytes, the same in all your services: makes pseudonyms, and
-            signs what services tell each other. Also in ``CXTRACE_KEY_FILE``. Default: random.
-        trusted_hosts: Hosts that may be told of journey and customer, beside those of your own
-            network: ``api.example.com``, ``*.example.com``.
-        trust_inbound: Whose word about the journey counts: ``signed`` (with our key), ``always``
-            or ``never``.
-        unknown_destination: What a request carries whose host cannot be told: ``nothing``, or
-            ``names`` of journey, stage and touchpoint, never an id.
-        public_endpoint: Strangers call this service: a request that is not signed starts a new
-            trace, linked to theirs. So nobody outside decides what you sample.
+        key: Secret of at least 32 bytes, the same in all services, or several, newest first: for
+            pseudonyms and signatures. Also in ``CXTRACE_KEY_FILE``. Default: random.
+        pseudonymiser: Another than that which hashes with the key.
+        trusted_hosts: Hosts that may be told of the journey, as your network: ``*.example.com``.
+        trust_inbound: Whose word about it counts: ``signed`` (with our key), ``always``, ``never``.
+        unknown_destination: ``nothing`` or ``names``, never an id, where the host cannot be told.
+        public_endpoint: Strangers call: an unsigned request starts a new trace, linked to theirs.
         consent_required: Treat consent that is unknown as denied.
-        event_signal: Signals become events of the ``span``, ``log`` records, or ``both``. The
-            default is ``both``, if somebody takes log records.
+        event_signal: Signals are events of the ``span``, ``log`` records, or ``both``, if taken.
         signals_off: Kinds of signals that are not sent: ``emotion``, ``value`` and so on.
         metrics_opt_in: Metrics and labels of metrics to have beside those that are always there.
+        record_exceptions: Text and stack of exceptions: ``scrubbed``, or ``full``. Default: class.
         spool: Folder for spans and log records that cannot be sent now. Default: memory alone.
         spool_max_bytes: Of spans, and again of log records, such as ``64MiB``, the default.
-        spool_max_age: Seconds for which they are worth sending. Default: a day.
+        spool_max_age: Seconds for which they are worth sending, or ``2h``. Default: ``1d``.
+        scrub: Take out of all spans what may name somebody, such as queries: True, or what to keep.
         on_friction: Called with each friction that is sent, but its own, in a thread of cxtrace.
 
     Raises:
@@ -116,19 +118,32 @@ def configure(
             no customer is named from here on: the settings might have forbidden it.
         MapError: The journey map is wrong; likewise.
     """
+    key = _sealed(key)
     _configure({name: value for name, value in locals().items() if value is not None})
 
 
+def _sealed(key: KeyGiven | None) -> Any:
+    """The key, which is a local variable of every traceback that comes through, out of sight."""
+    return Sealed.of(key)
+
+
 def _configure(arguments: Mapping[str, Any]) -> None:
+    if not _turn.take(lambda: _configure_once(arguments)):
+        # Once, for whoever is told of it may be who calls.
+        _guard.warn_once(
+            "configure.within",
+            "cxtrace.configure() was called by what it calls, which changes nothing",
+        )
+
+
+def _configure_once(arguments: Mapping[str, Any]) -> None:
     global wiring  # noqa: PLW0603
-    with _lock:
-        if wiring is not None:
-            _logger.warning("cxtrace.configure() was called again, which changes nothing")
-            return
-        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            _runtime.use(_runtime.Runtime(tracing=_runtime.NoTracing()))
-            _logger.warning("cxtrace is off, because OTEL_SDK_DISABLED is set")
-            return
+    if wiring is not None:
+        _logger.warning("cxtrace.configure() was called again, which changes nothing")
+    elif os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        _runtime.use(_runtime.Runtime(tracing=_runtime.NoTracing()))
+        _logger.warning("cxtrace is off, because OTEL_SDK_DISABLED is set")
+    else:
         wiring = _wire_or_close(arguments)
 
 
@@ -137,12 +152,15 @@ def _wire_or_close(arguments: Mapping[str, Any]) -> Wiring:
         return _wire(settle(arguments))
     except Exception as error:
         _runtime.use(_runtime.Runtime(consent_required=True))
+        if isinstance(error, CXTraceError):
+            raise bare(error) from None
         if isinstance(error, ValueError):
             raise ConfigurationError(f"OpenTelemetry refuses a setting: {error}") from error
         raise
 
 
 def _wire(settings: Settings) -> Wiring:
+    refuse_sub_interpreters()
     found = trace.get_tracer_provider()
     resource = _resource(settings, found)
     with ExitStack() as undo:
@@ -150,8 +168,6 @@ def _wire(settings: Settings) -> Wiring:
         if metrics is not None:
             undo.callback(metrics.discard)
         logs = log_pipeline(settings, resource)
-        if logs is not None:
-            undo.callback(logs.discard)
         wired = evolve(_wire_spans(settings, found, resource), metrics=metrics, logs=logs)
         undo.pop_all()
     for pipeline in wired.pipelines:
@@ -164,11 +180,20 @@ def _wire(settings: Settings) -> Wiring:
     _flush_at_exit()
     for delivery in wired.deliveries:
         delivery.begin()
-    if settings.spool is not None and all(each.spool is None for each in wired.deliveries):
+    _warn_of_no_effect(settings, wired)
+    return wired
+
+
+def _warn_of_no_effect(settings: Settings, wired: Wiring) -> None:
+    if settings.spool is not None and all(each.disk is None for each in wired.deliveries):
         _logger.warning(
             "cxtrace: spool has no effect: it is for an exporter of cxtrace that sends elsewhere"
         )
-    return wired
+    if settings.scrub is not None and (wired.mode != "built" or not wired.spans):
+        _logger.warning(
+            "cxtrace: scrub has no effect on exporters that others have set up: put "
+            "cxtrace.exporters.ScrubbingSpanExporter around them"
+        )
 
 
 def _bind(journey_map: JourneyMap | None) -> None:
@@ -193,7 +218,7 @@ def runtime_of(settings: Settings, tracing: _runtime.Tracing) -> _runtime.Runtim
         tracing=tracing,
         journey_map=settings.journey_map,
         key=key,
-        pseudonymiser=None if key is None else HmacPseudonymiser(key),
+        pseudonymiser=settings.pseudonymiser or (None if key is None else HmacPseudonymiser(key)),
         consent_required=settings.consent_required,
         trusted_hosts=settings.trusted_hosts,
         trust_inbound=settings.trust_inbound,
@@ -203,6 +228,7 @@ def runtime_of(settings: Settings, tracing: _runtime.Tracing) -> _runtime.Runtim
         signals_off=settings.signals_off,
         metrics_opt_in=settings.metrics_opt_in,
         on_friction=settings.on_friction,
+        record_exceptions=settings.record_exceptions,
         bind=_metering.bind,
     )
 
@@ -253,7 +279,9 @@ def _assemble(
 
 def _delivery(settings: Settings, name: str, exporter: SpanExporter, number: int) -> SpanDelivery:
     delay = _CONSOLE_DELAY if isinstance(exporter, TreeExporter) else None
-    return SpanDelivery(exporter, delay=delay, spool=settings.spool_for(name, number))
+    spool = settings.spool_for(name, number)
+    scrub = None if settings.scrub is None else Scrubber(settings.scrub)
+    return SpanDelivery(exporter, delay=delay, spool=spool, scrub=scrub)
 
 
 def _exporters(wanted: str | SpanExporter) -> list[tuple[str, SpanExporter]]:
@@ -319,8 +347,6 @@ def _flush_at_exit() -> None:
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
     if wiring is not None:
         wiring.stamp.after_fork()
         for part in (*wiring.deliveries, *wiring.pipelines):

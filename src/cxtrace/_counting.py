@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from cxtrace._answers import notes_of
+from cxtrace._gate import gate
 
 _logger = logging.getLogger("cxtrace")
 
@@ -36,7 +37,8 @@ class _Watched:
     def call(self, method: Callable[..., Any], *args: object, **more: object) -> Any:
         """What the method returns; None if it raised."""
         try:
-            return method(*args, **more)
+            with gate:
+                return method(*args, **more)
         except Exception as error:  # noqa: BLE001 - an exporter of others may not break the host
             if not self._has_warned:
                 self._has_warned = True

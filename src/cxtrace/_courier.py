@@ -1,6 +1,5 @@
 """Items on their way to one exporter, from a queue, by a thread that sends."""
 
-import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -14,11 +13,17 @@ from cxtrace._answers import Answer, Verdict
 from cxtrace._flights import Flight, Keeper, Limits, Ticket
 from cxtrace._ledger import EXPORTED, Books
 from cxtrace._outage import Outage, pause
+from cxtrace._process import patched_by
 from cxtrace._queue import REFUSED, Queue
 from cxtrace._spool.format import Signal
+from cxtrace._worker import Worker
 
 SUSPECT: Final = 3
 """Failures of one batch, after which the batch itself may be why."""
+
+_PATCHED_BY: Final = patched_by()
+_STEP: Final = 0.05
+"""Seconds; where eventlet has patched late, nobody wakes a thread that waits."""
 
 _SAID_NOTHING: Final = (Verdict.UNAVAILABLE, Verdict.UNKNOWN)
 _NOBODYS: Final = NonRecordingSpan(SpanContext(1, 1, is_remote=False))
@@ -29,8 +34,8 @@ class Courier(Queue):
     """Takes items from any thread, and sends them from one of its own.
 
     A batch that was not delivered is sent again after a pause that grows. Until then it lies with
-    the keeper, on disk, or else in memory, where it takes up room of the queue. Whatever finds no
-    room is dropped and counted.
+    the keeper, on disk, or else in memory, where more than one batch takes up room of the queue.
+    Whatever finds no room is dropped and counted.
 
     Args:
         word: What is carried: ``spans`` or ``logs``.
@@ -60,17 +65,18 @@ class Courier(Queue):
         self.failures = 0  # one after the other, up to now
         self.delivered = 0
         self._setbacks = 0
+        self._under_way: Flight | None = None
         self._retry_at = 0.0
         self._outage = Outage(self.word)
         self._urgent = 0
         self._wakes: SimpleQueue[None] = SimpleQueue()  # unlike an Event, safe in signal handlers
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._run, f"cxtrace_send_{self.word}", _PATCHED_BY)
         self._is_stopped = self.is_closing
 
     def put(self, item: Any) -> None:
         """Take an item; where there is no room, count it."""
         waiting = self._add(item)
-        if self._thread is None:
+        if not self._worker.has_begun:
             self.start()
         elif waiting + 1 == self.limits.batch:
             self._wakes.put(None)
@@ -97,12 +103,12 @@ class Courier(Queue):
                 as soon as the receiver does not take something.
         """
         can_wait = self._is_settled(ticket.last) or self.start()
-        can_wait = can_wait and threading.current_thread() is not self._thread
+        can_wait = can_wait and not self._worker.is_this
         with self.lock:
             while can_wait and not self._is_settled(ticket.last) and monotonic() < until:
                 if self.keeper is None and self._setbacks > ticket.setbacks:
                     break
-                self._progress.wait(max(until - monotonic(), 0.0))
+                self.change.wait(min(max(until - monotonic(), 0.0), _STEP))
             return self._is_settled(ticket.last) and self._given_up == ticket.given_up
 
     def ask_to_close(self, until: float) -> Ticket:
@@ -117,14 +123,15 @@ class Courier(Queue):
     def close(self, ticket: Ticket, until: float) -> bool:
         """Wait, count what is left as lost, and stop; whether nothing was left."""
         done = self.wait(ticket, until)
-        is_running = self.start()
+        self.start()
         self._give_all_up()
         self._is_stopped = True
         self._wakes.put(None)
         if self.keeper is not None:
             self.keeper.stop(until)
-        if self._thread is not None and is_running:
-            self._thread.join(max(until - monotonic(), 0.0))
+        under_way = self._under_way
+        if under_way is None or not under_way.is_settled:  # else nobody needs the answer any more
+            self._worker.wait(until)
         return done
 
     def after_fork(self) -> None:
@@ -137,7 +144,9 @@ class Courier(Queue):
 
     def deliver(self, flight: Flight) -> None:
         """Send a flight, in parts if it is too large; what fails comes back."""
+        self._under_way = flight
         answer = self.send(flight.items)
+        self._under_way = None
         verdict = answer.verdict
         is_to_blame = verdict is Verdict.UNKNOWN and self._is_to_blame(flight)
         if verdict is Verdict.DELIVERED:
@@ -165,39 +174,31 @@ class Courier(Queue):
             _guard.swallow("delivery.send", error)
             answer = Answer(Verdict.UNKNOWN, is_doubtful=True)
         verdict = answer.verdict
-        self._outage.note(is_over=verdict not in _SAID_NOTHING, is_kept=self.keeper is not None)
+        is_kept = self.keeper is not None
+        self._outage.note(is_over=verdict not in _SAID_NOTHING, is_kept=is_kept)
         with self.lock:
             self.delivered += verdict is Verdict.DELIVERED
             if verdict in _SAID_NOTHING:
                 self.failures += 1
                 self._setbacks += 1
                 self._urgent = 0
-                self._retry_at = monotonic() + pause(self.failures, answer.retry_after)
-                self._progress.notify_all()
+                wait = pause(self.failures, answer.retry_after, is_kept=is_kept)
+                self._retry_at = monotonic() + wait
+                self.change.notify_all()
             else:
                 self.failures = 0
         return answer
 
     def start(self) -> bool:
         """Whether the thread runs; it begins with the first item, so that a fork needs none."""
-        if self._thread is not None:
-            return self._thread.is_alive() or self._thread.ident is None
-        with self.lock:
-            if self._thread is None and not self._is_stopped:
-                name = f"cxtrace_send_{self.word}"
-                thread = threading.Thread(target=self._run, name=name, daemon=True)
-                self._thread = thread  # First: a signal handler must not start a second one.
-                try:
-                    thread.start()
-                except BaseException as error:
-                    if thread.ident is None:
-                        self._thread = None
-                    if not isinstance(error, RuntimeError):
-                        raise
-                    if self.queue:  # at the end of the process, or out of threads
-                        _guard.swallow("delivery.thread", error)
-                    return False
-        return True
+        try:
+            if not self._is_stopped:
+                self._worker.start()
+        except RuntimeError as error:
+            if self.queue:  # at the end of the process, or out of threads
+                _guard.swallow("delivery.thread", error)
+            return False
+        return not self._worker.is_over
 
     def _run(self) -> None:
         suppress = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  as the SDK's own does

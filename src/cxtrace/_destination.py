@@ -21,6 +21,9 @@ _NETWORKS: Final = tuple(
 _HOST: Final = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 # A lone number is an IPv4 address to most resolvers: 134744072 is 8.8.8.8.
 _LABEL: Final = re.compile(r"[a-z](?:[a-z0-9_-]*[a-z0-9])?")
+# Where a host or a port has more than it should, clients disagree on where the host ends: to
+# urllib, "[::1].example.com" and "localhost:.example.com:80" are hosts of example.com.
+_AUTHORITY: Final = re.compile(r"(?:.*@)?(\[[^][%]*\]|[^][:%@]*)(?::[0-9]*)?", re.ASCII | re.DOTALL)
 
 
 def is_ours(attributes: Mapping[str, Any], trusted: tuple[str, ...]) -> bool | None:
@@ -55,9 +58,10 @@ def _host(url: str) -> str | None:
     if "\\" in url:
         return None
     try:
-        return urlsplit(url).hostname
+        authority = _AUTHORITY.fullmatch(urlsplit(url).netloc)
     except ValueError:
         return None
+    return None if authority is None else authority[1]
 
 
 @lru_cache(maxsize=1_024)
@@ -69,6 +73,8 @@ def _is_our_host(host: str, trusted: tuple[str, ...]) -> bool:
         address = ip_address(host)
     except ValueError:
         return _LABEL.fullmatch(host) is not None or _has_suffix(host, _SUFFIXES)
+    if getattr(address, "scope_id", None):  # "::1%x.example.com" is a name to some resolvers
+        return False
     mapped = getattr(address, "ipv4_mapped", None)
     return any((mapped or address) in network for network in _NETWORKS)
 

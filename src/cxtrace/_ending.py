@@ -24,7 +24,6 @@ _NONE_IS_NONE: Final[dict[str, Any]] = {
 }
 """Facts of which nothing said means that there was none; of others it means that nobody knows."""
 
-_NOTHING: Final[dict[str, Any]] = {}
 _VARYING: Final = frozenset({"touchpoint.duration", "effort.wait_time", "promise.gap"})
 """Facts that are another number each time."""
 
@@ -57,6 +56,7 @@ class Endings:
         self._durations: dict[Any, Cell] = {}
         self._efforts: dict[Any, Cell] = {}
         self._kept: dict[tuple[str, str], tuple[Cell, Cell]] = {}
+        self._unmeasured: Endings | None = None
         self._verdicts: dict[Any, _Verdicts] = {}
         at = measures.expected
         self.are_for_span = measures.meters is None and not (
@@ -65,13 +65,23 @@ class Endings:
         self.are_plain = self.are_for_span and not at.by_customer
         self._lasting = all(not _VARYING & p.facts for _, p in measures.expected.happiness)
 
+    @property
+    def unmeasured(self) -> "Endings":
+        """The same for visits that are no customer's: told on spans, and in no metric."""
+        found = self._unmeasured
+        if found is None:
+            found = self._unmeasured = Endings(self.measures.unmeasured())
+        return found
+
+    def unsaid(self, duration: float) -> dict[str, Any]:
+        """What the span is to say of a visit that was completed in one action, at its end."""
+        return {names.TOUCHPOINT_OUTCOME: "completed", **_effort_on_span(1, 0, duration)}
+
     def leave(
         self, visit: Visit, outcome: str, error: str | None, duration: float
     ) -> dict[str, Any]:
         """A visit ends; what its span is to say of it."""
         lived = visit.lived
-        if self.are_for_span and lived is None and outcome == "completed":
-            return _NOTHING if self.are_plain else _effort_on_span(1, 0, duration)
         if lived is not None and not visit.identity.linkable:
             lived.forget(GATED)
         effort = self._effort(lived, duration)

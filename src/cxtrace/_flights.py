@@ -1,8 +1,14 @@
 """Batches on their way, what limits them, and who keeps them."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import frozen
+
+QUEUE: Final = 2_048
+"""Items that may wait in memory, where no variable says otherwise; as with OpenTelemetry."""
+
+BATCH: Final = 512
+"""Items of one sending, likewise; fewer where the queue is smaller."""
 
 
 @frozen

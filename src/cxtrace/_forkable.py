@@ -12,6 +12,7 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 from cxtrace._counting import CountingMetricExporter
+from cxtrace._process import shielded
 
 
 class ForkableReader(PeriodicExportingMetricReader):
@@ -19,7 +20,8 @@ class ForkableReader(PeriodicExportingMetricReader):
 
     def __init__(self, counting: CountingMetricExporter) -> None:
         self.counting = counting
-        super().__init__(counting)
+        with shielded():
+            super().__init__(counting)
 
     def _at_fork_reinit(self) -> None:
         """Wait for ``begin_anew``."""
@@ -29,7 +31,8 @@ class ForkableReader(PeriodicExportingMetricReader):
         self._export_lock = threading.Lock()
         self._shutdown_event = threading.Event()
         if self._daemon_thread is not None:
-            super()._at_fork_reinit()  # type: ignore[no-untyped-call,unused-ignore]
+            with shielded():
+                super()._at_fork_reinit()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def forget_sums(provider: Any) -> None:

@@ -4,6 +4,7 @@ A rule fires when its count is reached, and then begins anew: six quick repeats 
 three fire twice. Windows are half-open: an occurrence at ``at`` counts with those in
 ``(at - within, at]``, so one that is exactly ``within`` seconds old is out. Times are seconds of
 any one clock; where it goes backwards, nobody knows how long ago the rest was, and it is forgotten.
+Who has left the window when another comes is let go, and stays so wherever the clock goes.
 
 What is remembered of customers stays in this process, in memory that is bounded, and is shown by
 no text of ours.

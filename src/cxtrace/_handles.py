@@ -139,7 +139,20 @@ class SpanHandle(Block):
         if self._error is None:
             return {}
         self._mark()
+        how = _runtime.current.record_exceptions
+        if how is not None and isinstance(error, Exception) and self.span.is_recording():
+            try:
+                self._record(error, how)
+            except Exception as failure:  # noqa: BLE001
+                _guard.swallow("exception", failure)
         return {names.ERROR_TYPE: self._error}
+
+    def _record(self, error: Exception, how: _runtime.RecordExceptions) -> None:
+        # Heavy to import for those who do not ask for it.
+        from cxtrace import _exceptions
+
+        told = _exceptions.told(error, how)
+        self._tracing.tell(self.span, names.EXCEPTION, told)
 
     def _mark(self) -> None:
         # The span of an attached touchpoint may have ended, and the SDK warns of late words.
@@ -173,7 +186,7 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         journey: The journey that the touchpoint is part of, or None.
     """
 
-    __slots__ = ("_context", "_started", "_whose", "endings", "journey", "lived", "measures")
+    __slots__ = ("_context", "_endings", "_started", "_whose", "journey", "lived")
 
     def __init__(
         self,
@@ -196,13 +209,24 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
         self._outcome = None
         self._tracing = _runtime.current.tracing
         self._forks = _runtime.forks
-        self.endings = endings
-        self.measures: Measures | None = None if endings is None else endings.measures
+        self._endings = endings
         self.journey = journey
         self.lived: Lived | None = None
         self._context: Context | None = None
         self._whose: Any = None
         self._started = _clock.steady()
+
+    @property
+    def endings(self) -> "Endings | None":
+        """What is measured at the end: nothing of a walkthrough, however late it is known."""
+        found = self._endings
+        return found.unmeasured if found is not None and self._scope.identity.marks else found
+
+    @property
+    def measures(self) -> "Measures | None":
+        """What is measured on the way."""
+        endings = self.endings
+        return None if endings is None else endings.measures
 
     @property
     def identity(self) -> Identity:
@@ -253,18 +277,17 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
     def arrive(self) -> None:
         """Measure what a visit means as soon as it begins."""
         try:
-            self.measures.arrive(self)  # type: ignore[union-attr]
+            self.endings.measures.arrive(self)  # type: ignore[union-attr]
         except Exception as error:  # noqa: BLE001
             _guard.swallow("arrive", error)
 
     def act(self, interaction: str) -> None:
         """Count a micro-interaction."""
-        if self.measures is None or not self.is_open:
-            return
-        try:
-            self.measures.act(self, interaction)
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow("act", error)
+        if self.measures is not None and self.is_open:
+            try:
+                self.measures.act(self, interaction)
+            except Exception as error:  # noqa: BLE001
+                _guard.swallow("act", error)
 
     def retry(self, wait: float = 0.0) -> "TouchpointHandle":
         """Count an attempt that the service makes again by itself; the customer only waits.
@@ -310,8 +333,11 @@ class TouchpointHandle(CustomerSignals, CompanySignals, SpanHandle):
     def _finish(self, error: BaseException | None) -> None:
         endings = self.endings
         said = error is not None or self._outcome is not None or self.lived is not None
-        if not said and endings is not None and endings.are_plain:
-            self._finish_span(_COMPLETED)  # what most end with
+        if not said and endings is not None and endings.are_for_span:  # as most end
+            if endings.are_plain:
+                self._finish_span(_COMPLETED)
+            else:
+                self._finish_span(endings.unsaid(_clock.steady() - self._started))
             return
         last = self._last(error)
         self._finish_span(last if endings is None else self._measured(endings, last))

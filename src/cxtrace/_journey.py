@@ -10,7 +10,7 @@ from opentelemetry.trace import get_current_span
 from cxtrace import _clock, _guard, _runtime
 from cxtrace._closed_sets import checked, text
 from cxtrace._handles import current_touchpoint
-from cxtrace._identity import identity_of, is_same
+from cxtrace._identity import identity_of, is_same, withdraw
 from cxtrace._noun import Noun
 from cxtrace._plan import checked_name, refuse_function
 from cxtrace._scope import RequestScope
@@ -41,7 +41,9 @@ class JourneyHandle(Block):
     __slots__ = ("_journey", "id", "name")
 
     def __init__(self, previous: Context, journey: Journey) -> None:
-        super().__init__(previous)
+        # Not through the class above: a call more for every journey.
+        self.previous = previous
+        self.ended = False
         self.name = journey.name
         self.id = journey.id
         self._journey = journey
@@ -73,7 +75,8 @@ class CustomerHandle(Block):
     __slots__ = ("pseudonym",)
 
     def __init__(self, previous: Context, pseudonym: str | None) -> None:
-        super().__init__(previous)
+        self.previous = previous
+        self.ended = False
         self.pseudonym = pseudonym
 
 
@@ -119,19 +122,26 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         context = get_current()
         cx = cx_of(context) or outermost(context)
         entered = self._journey(cx.journey)
-        if entered.state is not None and (cx.identity.pseudonym or not cx.identity.linkable):
-            entered.state.refused = not cx.identity.linkable
+        scope, state = in_epoch(cx.scope, entered), entered.state
+        before = scope.identity
+        # Where nobody has said anything, as when most journeys begin, there is nothing to be heard.
+        is_named = before is not _runtime.current.anonymous
+        if state is not None and (is_named or state.refused or state.customer):
+            state.hear(before)
+            identity = state.consent(before)
+            if identity is not before:
+                scope = RequestScope(identity, scope)
         block = JourneyHandle(context, entered)
-        inner = (cx.scope, entered, cx.place, cx.interaction, block, cx.handle)
+        inner = (scope, entered, cx.place, cx.interaction, block, cx.handle)
         return with_cx(context, make(CXContext, inner))
 
     def _journey(self, outer: Journey | None) -> Journey:
         _warn_unknown(self._name)
         if self._id is not None:
-            return _known(self._name, _checked_id(self._id), self._route)
+            return known(self._name, _checked_id(self._name, self._id), self._route)
         if outer is not None and outer.name == self._name and outer.id:
-            return _known(self._name, outer.id, self._route or outer.route)
-        begun = _known(self._name, new_id(), self._route)
+            return known(self._name, outer.id, self._route or outer.route)
+        begun = known(self._name, new_id(), self._route)
         if begun.state is not None:
             begun.state.started = _clock.wall()
             begun.state.is_ours = begun.state.begins_here = True
@@ -152,6 +162,8 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
 
     Args:
         id: Your identifier of the customer; None for one of whom nothing is known.
+        tenant: Of whom the customer is one, where you serve several companies. Pseudonyms of two
+            tenants cannot be linked; nothing else of the tenant is sent.
         kind: ``person``, ``account``, ``household``, ``anonymous`` or ``walkthrough``.
         segment: A customer segment of your organisation, such as ``smb``.
         consent: ``granted``, ``denied``, ``withdrawn``, ``not_required`` or ``unknown``; by
@@ -162,18 +174,20 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
         TypeError: What is decorated is not a function.
     """
 
-    __slots__ = ("_consent", "_id", "_kind", "_segment")
+    __slots__ = ("_consent", "_id", "_kind", "_segment", "_tenant")
 
     def __init__(
         self,
         id: CustomerId | None,  # noqa: A002  the contract's word
         *,
+        tenant: CustomerId | None = None,
         kind: CustomerKind | None = None,
         segment: str | None = None,
         consent: Consent | None = None,
     ) -> None:
         super().__init__()
         self._id = id
+        self._tenant = tenant
         self._kind: CustomerKind | None = kind
         self._segment = segment
         self._consent: Consent | None = consent
@@ -193,13 +207,18 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
             return None
         context = get_current()
         cx = cx_of(context) or outermost(context)
-        found = identity_of(self._id, self._kind, self._segment, self._consent, cx.identity)
-        remember_consent(cx.journey, found)
-        if not found.linkable and is_same(self._id, cx.identity):
-            cx.scope.identify(found, _runtime.current.tracing)
-        scope = RequestScope(found, cx.scope, settled=True)
+        outer, journey = cx.scope, cx.journey
+        state = None if journey is None else journey.state
+        found = identity_of(
+            self._id, self._kind, self._segment, self._consent, outer.identity, state, self._tenant
+        )
+        if state is not None:
+            state.hear(found)
+        if not found.linkable and is_same(self._id, self._tenant, outer.identity):
+            outer.identify(found, _runtime.current.tracing)
+        scope = RequestScope(found, outer, settled=True)
         block = CustomerHandle(context, found.pseudonym)
-        inner = (scope, cx.journey, cx.place, cx.interaction, block, cx.handle)
+        inner = (scope, journey, cx.place, cx.interaction, block, cx.handle)
         return with_cx(context, make(CXContext, inner))
 
     def _handle(self, context: Context | None) -> CustomerHandle:
@@ -212,6 +231,7 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
 def identify(
     id: CustomerId,  # noqa: A002  the contract's word
     *,
+    tenant: CustomerId | None = None,
     kind: CustomerKind | None = None,
     segment: str | None = None,
     consent: Consent | None = None,
@@ -223,6 +243,7 @@ def identify(
 
     Args:
         id: Your identifier of the customer; only its pseudonym is sent.
+        tenant: As for ``customer``.
         kind: As for ``customer``.
         segment: As for ``customer``.
         consent: As for ``customer``.
@@ -235,37 +256,39 @@ def identify(
         if cx is None:
             _guard.count("identify.outside_of_request")
             cx = outermost(context)
-        found = identity_of(id, kind, segment, consent, cx.identity)
+        state = state_of(cx.journey)
+        found = identity_of(id, kind, segment, consent, cx.identity, state, tenant)
         remember_consent(cx.journey, found)
+        if id is None and found.consent == "withdrawn":
+            withdraw(cx.identity)
         cx.scope.identify(found, _runtime.current.tracing)
     except Exception as error:  # noqa: BLE001
         _guard.swallow("identify", error)
 
 
-def identify_in(scope: RequestScope, customer_id: CustomerId, kind: CustomerKind | None) -> None:
-    """Say who the customer of a request is.
+def in_epoch(scope: RequestScope, journey: Journey | None) -> RequestScope:
+    """The scope with its customer under the key of the journey, which is the customer's at first.
 
-    A visitor's cookie and an account's number may be the same text, of two different people.
+    A journey that begins is under the newest key, whoever its customer will turn out to be.
     """
-    if kind == "anonymous":
-        customer_id = f"anonymous:{customer_id}"
-    found = identity_of(customer_id, kind, None, None, scope.identity)
-    scope.identify(found, _runtime.current.tracing)
+    state = None if journey is None else journey.state
+    if state is None:
+        return scope
+    key_id = scope.identity.key_id
+    if key_id is None:
+        keys = _runtime.current.key
+        if state.epoch is None and keys is not None:
+            state.epoch = keys.newest.key_id
+        return scope
+    if state.epoch != key_id and state.epoch in scope.identity.epochs:
+        return scope.under(state.epoch)
+    state.epoch = key_id
+    return scope
 
 
-def told(name: str, identifier: str, *, is_plain: bool) -> Journey:
-    """The journey that a part of a request identifies.
-
-    Args:
-        name: As in the journey map.
-        identifier: What the request says.
-        is_plain: Whether it may be sent as it stands, if it is an opaque token. A cookie may not:
-            whoever knows it could be taken for the customer.
-    """
-    privacy = _privacy()
-    if is_plain and privacy.is_random(identifier):
-        return _known(name, identifier, None)
-    return _known(name, privacy.hashed_journey_id(name, identifier, _runtime.key()), None)
+def state_of(journey: Journey | None) -> Any:
+    """What this process remembers of a journey, or None."""
+    return None if journey is None else journey.state
 
 
 def new_id() -> str:
@@ -285,17 +308,17 @@ def _end(journey: Journey, outcome: JourneyOutcome) -> None:
     cx = cx_of(context)
     identity = _runtime.current.anonymous if cx is None else cx.identity
     spot = _milestones.Spot(journey, identity, get_current_span(context), context)
-    meters = _runtime.current.instruments()
+    meters = None if identity.marks else _runtime.current.instruments()
     _milestones.end(journey.state, outcome, journey.state.stage, spot, meters)
 
 
 def remember_consent(journey: Journey | None, identity: Identity) -> None:
     """What the customer says of consent counts for the journey, also where the block has ended."""
     if journey is not None and journey.state is not None:
-        journey.state.refused = not identity.linkable
+        journey.state.hear(identity)
 
 
-def _known(name: str, journey_id: str, route: str | None) -> Journey:
+def known(name: str, journey_id: str, route: str | None) -> Journey:
     """The journey with what is remembered of it; nothing is while nobody listens."""
     if _runtime.is_idle():
         return Journey(name, journey_id, route)
@@ -304,11 +327,11 @@ def _known(name: str, journey_id: str, route: str | None) -> Journey:
 
 
 @cache
-def _privacy() -> Any:
+def _ids() -> Any:
     # Heavy to import for those who never give an id; and to import it each time takes 1.5 µs.
-    from cxtrace import privacy
+    from cxtrace import _journey_ids
 
-    return privacy
+    return _journey_ids
 
 
 @cache
@@ -319,13 +342,11 @@ def _journeys() -> Any:
     return _journeys
 
 
-def _checked_id(given: object) -> str:
-    # Heavy to import for those who never give an id.
-    from cxtrace.privacy import journey_id
-
+def _checked_id(name: str, given: object) -> str:
     found = text(given)
     if found:
-        return journey_id(found, _runtime.key)
+        made: str = _ids().of(name, found)
+        return made
     _guard.count("refused.journey_id")
     return new_id()
 

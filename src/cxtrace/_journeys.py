@@ -8,10 +8,15 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cxtrace import _guard
 from cxtrace._friction import Trail
+from cxtrace._withdrawals import NO, YES, has_withdrawn
+from cxtrace.context import Identity
+
+if TYPE_CHECKING:
+    from cxtrace.attributes import Consent
 
 MAX_JOURNEYS: Final = 10_000
 """Journeys remembered in one process; the one longest out of use is forgotten first."""
@@ -44,16 +49,19 @@ class JourneyState:
         promises: Since when a promise runs that spans several touchpoints, by its id.
         handoff: From which function to which the customer is handed over, and since when.
         complained: Since when a complaint is open.
-        refused: Whether the customer refused who was named last on the way.
+        customer: Pseudonym of the customer who was last on the way, or None.
+        epoch: Id of the key under which its customer is named, which stays.
+        refused: What the customer said who refused on the way, until one there agrees.
         spent: Since when what is measured by now had run, promises by their id. Callers go on
             telling of it, for they cannot know.
         trails: How far the customer has come, by route; by the order of stages where it is None.
         ended: Whether the journey's end was told.
+        is_walked: Whether it is a walkthrough, and no customer's.
     """
 
     __slots__ = (
-        "begins_here", "complained", "ended", "handoff", "is_ours", "promises", "refused", "spent",
-        "stage", "started", "trails",
+        "begins_here", "complained", "customer", "ended", "epoch", "handoff", "is_ours",
+        "is_walked", "promises", "refused", "spent", "stage", "started", "trails",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -64,10 +72,33 @@ class JourneyState:
         self.promises: dict[str, float] = {}
         self.handoff: tuple[str, str, float] | None = None
         self.complained: float | None = None
+        self.customer: str | None = None
+        self.epoch: str | None = None
         self.trails: dict[str | None, Trail] = {}
         self.ended = False
-        self.refused = False
+        self.is_walked = False
+        self.refused: Consent | None = None
         self.spent: dict[str, float] = {}
+
+    def hear(self, identity: Identity) -> None:
+        """What a customer on the way says of consent counts for the journey; silence does not."""
+        if identity.marks:
+            self.is_walked = True
+        if identity.pseudonym is not None:
+            self.customer = identity.pseudonym
+        if identity.consent in NO:
+            self.refused = identity.consent
+        elif identity.consent in YES:
+            self.refused = None
+
+    def consent(self, identity: Identity) -> Identity:
+        """Who a customer is of whose consent nothing is said, on a way where somebody refused."""
+        if identity.consent != "unknown":
+            return identity
+        if self.refused is not None:
+            return identity.refused(self.refused)
+        has_refused = self.customer is not None and has_withdrawn(self.customer)
+        return identity.refused() if has_refused else identity
 
     def spend(self, what: str, since: float) -> None:
         """What has run since then is measured, and measured once."""
@@ -142,12 +173,16 @@ class JourneyMemory:
                 self._states.move_to_end(key)
         return state
 
+    def knows(self, name: str, journey_id: str) -> bool:
+        """Whether a journey was seen before, and not forgotten."""
+        return (name, journey_id) in self._states
+
     def under_way(self) -> Iterator[str]:
         """Names of the journeys that began in this process and have not ended, one for each."""
         with self._lock:
             states = list(self._states.items())
         for (name, _), state in states:
-            if state.is_ours and not state.ended:
+            if state.is_ours and not (state.ended or state.is_walked):
                 yield name
 
 

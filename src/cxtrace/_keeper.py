@@ -1,6 +1,5 @@
 """What cannot be sent goes to disk, and from there to the receiver when it answers again."""
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,16 +18,21 @@ from cxtrace._ledger import (
     SENT_AGAIN,
     SPOOLED,
     BooksFile,
+    new_page,
     settle_dead,
 )
+from cxtrace._process import patched_by
 from cxtrace._queue import REFUSED
+from cxtrace._worker import Worker
 from cxtrace.spool import Spool, Spooled, SpoolState
 
+_PATCHED_BY: Final = patched_by()
 _EVERY: Final = 0.25
 _LOOK_EVERY: Final = 5.0
 _RESERVE: Final = 0.5
 _AFTER_A_FAULT: Final = 1.0
 
+_FINAL: Final = (Verdict.REFUSED, Verdict.TOO_LARGE)
 _CORRUPT: Final = DROPPED["corrupt"]
 
 
@@ -37,7 +41,8 @@ class Disk:
 
     Attributes:
         spool: Where they go.
-        state: What lay in it, of all processes, when it was last looked at, up to 5 s ago.
+        state: What lay in it, of all processes, when it was last looked at, up to 5 s ago; None
+            before the first look.
 
     Args:
         courier: Whose batches.
@@ -56,7 +61,7 @@ class Disk:
         decode: Callable[[bytes], list[Any]],
     ) -> None:
         self.spool = spool
-        self.state = SpoolState()
+        self.state: SpoolState | None = None
         self._courier = courier
         self._folder = folder
         self._encode = encode
@@ -65,7 +70,7 @@ class Disk:
         self._begin()
 
     def _begin(self) -> None:
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._run, f"cxtrace_keep_{self._courier.word}", _PATCHED_BY)
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._look_at = 0.0
         self._write_at = 0.0
@@ -76,11 +81,7 @@ class Disk:
 
     def start(self) -> None:
         """Begin to work, in this process."""
-        if self._thread is None:
-            name = f"cxtrace_keep_{self._courier.word}"
-            thread = threading.Thread(target=self._run, name=name, daemon=True)
-            thread.start()
-            self._thread = thread
+        self._worker.start()
 
     def call(self) -> None:
         """There may be something to do."""
@@ -95,8 +96,7 @@ class Disk:
         """End, by then: a disk that hangs holds nobody."""
         self._is_stopped = True
         self.call()
-        if self._thread is not None:
-            self._thread.join(max(until - monotonic(), 0.0))
+        self._worker.wait(until)
 
     def after_fork(self) -> None:
         """Begin anew in a child."""
@@ -105,6 +105,8 @@ class Disk:
         self._begin()
 
     def _run(self) -> None:
+        for prepare in (self._share_books, self._write_books):
+            _guard.attempt("delivery.keep", prepare)
         while not self._is_stopped:
             self._sleep()
             try:
@@ -171,6 +173,12 @@ class Disk:
             courier.give_back(flight)
         return False
 
+    def _share_books(self) -> None:
+        try:
+            self._courier.share_books(new_page())
+        except (AttributeError, OSError):  # not Linux, or no memory: the copy has to do
+            return
+
     def _write_books(self) -> None:
         try:
             self._file.write(self._courier.books)
@@ -227,26 +235,35 @@ class Disk:
             courier.count(reason, dropped)
 
     def _deliver(self, items: list[Any], *, is_to_blame: bool) -> int | None:
-        """How many were delivered, the rest being refused; None if the receiver is not there."""
-        answer = self._courier.send(items)
-        verdict = answer.verdict
-        self._is_doubtful |= answer.is_doubtful or verdict is Verdict.DELIVERED
-        if verdict is Verdict.DELIVERED:
-            return len(items) - answer.rejected
-        if verdict is Verdict.REFUSED:
-            return 0
-        if verdict is not Verdict.TOO_LARGE and not (is_to_blame and verdict is Verdict.UNKNOWN):
-            return None
-        if len(items) == 1:
-            return 0
-        middle = len(items) // 2
-        found = 0
-        for part in (items[:middle], items[middle:]):
-            delivered = self._deliver(part, is_to_blame=is_to_blame)
-            if delivered is None:
+        """How many were delivered, the rest being refused; None if the receiver is not there.
+
+        Of a batch that is to blame, what fails by itself is refused only if the receiver says
+        something of the others: else it has gone meanwhile.
+        """
+        parts = [items]
+        exported = failed = 0
+        silent, most = 0, 2 * len(items).bit_length()
+        is_there = len(items) == 1
+        while parts:
+            part = parts.pop()
+            answer = self._courier.send(part)
+            verdict = answer.verdict
+            self._is_doubtful |= answer.is_doubtful or verdict is Verdict.DELIVERED
+            is_silent = verdict is Verdict.UNKNOWN and is_to_blame
+            if verdict is Verdict.DELIVERED:
+                exported += len(part) - answer.rejected
+            elif (verdict is Verdict.TOO_LARGE or is_silent) and len(part) > 1:
+                middle = len(part) // 2
+                parts += part[middle:], part[:middle]
+            elif is_silent:
+                failed += 1
+            elif verdict not in _FINAL:
                 return None
-            found += delivered
-        return found
+            silent = silent + 1 if is_silent else 0
+            is_there |= not is_silent
+            if silent > most:
+                return None
+        return exported if is_there or not failed else None
 
 
 class _Failing:

@@ -4,6 +4,7 @@ What the map and the registry say about a touchpoint is resolved when it is firs
 measures what is known only when the visit is over.
 """
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from opentelemetry.context import Context
@@ -91,6 +92,12 @@ class Measures:
         self._by_interaction = names.INTERACTION_NAME in opt_in
         self.place_labels = _labels_of(place, self.meters)
 
+    def unmeasured(self) -> "Measures":
+        """The same without metrics."""
+        made = copy(self)
+        made.meters = None
+        return made
+
     def attends(self, journey: Journey | None) -> bool:
         """Whether there is anything to be done when a visit begins."""
         if self.watch is not None:
@@ -116,9 +123,11 @@ class Measures:
         state = journey.state
         if state.stage != self.place.stage or state.begins_here or state.handoff is not None:
             spot = Spot(journey, visit.identity, visit.span, visit.context)
-            waited = _milestones.arrive(state, self.place, spot, self.meters, self.expected.version)
-            if waited is not None:
-                visit.facts().measured["handoff.duration"] = waited
+            wait = _milestones.arrive(state, self.place, spot, self.meters, self.expected.version)
+            # Who handed the customer over may be another service, where they are not off.
+            if wait is not None and "handoff" not in self.off:
+                _milestones.waited(self.meters, spot, wait)
+                visit.facts().measured["handoff.duration"] = wait.seconds
         if self._backtrack is not None and visit.identity.linkable:
             step = self.expected.step(journey)
             if step is not None and state.turns_back(journey.route, step):

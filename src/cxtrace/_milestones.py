@@ -35,13 +35,27 @@ class Spot(NamedTuple):
         return dict(journey.linked if self.identity.linkable and not refused else journey.named)
 
 
+class Wait(NamedTuple):
+    """The time from a hand-off until the customer is taken over.
+
+    Attributes:
+        giver: The function that handed the customer over.
+        taker: The function that took them over.
+        seconds: How long that took.
+    """
+
+    giver: str
+    taker: str
+    seconds: float
+
+
 def arrive(
     state: JourneyState, place: Place, spot: Spot, meters: Instruments | None, version: str | None
-) -> float | None:
+) -> Wait | None:
     """The customer arrives at a touchpoint: a journey may begin, a stage change, a wait be over.
 
     Returns:
-        Seconds that the customer has waited to be taken over, if that is over now.
+        The wait to be taken over, if that is over now.
     """
     stage = place.stage
     if state.begins_here:
@@ -57,9 +71,7 @@ def arrive(
     giver, taker, since = handoff
     state.handoff = None
     state.spend(HANDOFF, since)
-    seconds = max(_clock.wall() - since, 0.0)
-    waited(meters, spot, giver, taker, seconds)
-    return seconds
+    return Wait(giver, taker, max(_clock.wall() - since, 0.0))
 
 
 def _tell_start(spot: Spot, stage: str | None, version: str | None) -> None:
@@ -70,7 +82,7 @@ def _tell_start(spot: Spot, stage: str | None, version: str | None) -> None:
         names.MAP_VERSION: version,
         names.CUSTOMER_KIND: identity.kind,
         names.CUSTOMER_KEY_ID: identity.details.get(names.CUSTOMER_KEY_ID),
-        **identity.tags,
+        names.CUSTOMER_PSEUDONYM: identity.details.get(names.CUSTOMER_PSEUDONYM),
     }
     _events.tell(spot.span, spot.context, names.EVENT_JOURNEY_START, present(found))
 
@@ -84,16 +96,16 @@ def _tell_transition(spot: Spot, before: str, after: str, meters: Instruments | 
         meters.cell(names.METRIC_STAGE_TRANSITIONS, labels)(1, spot.context)
 
 
-def waited(meters: Instruments | None, spot: Spot, giver: str, taker: str, seconds: float) -> None:
+def waited(meters: Instruments | None, spot: Spot, wait: Wait) -> None:
     """The customer has waited between two functions."""
     if meters is not None:
         found = {
-            names.HANDOFF_FROM_FUNCTION: giver,
-            names.HANDOFF_TO_FUNCTION: taker,
+            names.HANDOFF_FROM_FUNCTION: wait.giver,
+            names.HANDOFF_TO_FUNCTION: wait.taker,
             names.JOURNEY_NAME: spot.journey.name,
         }
         labels = {label: meters.free(label, value) for label, value in found.items()}
-        meters.cell(names.METRIC_HANDOFF_DURATION, labels)(seconds, spot.context)
+        meters.cell(names.METRIC_HANDOFF_DURATION, labels)(wait.seconds, spot.context)
 
 
 def begin_promises(state: JourneyState, promises: Iterable["Promise"]) -> None:

@@ -20,12 +20,16 @@ from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 from cxtrace import _guard
+from cxtrace._process import patched_by
 from cxtrace._scope import RequestScope
+from cxtrace._withdrawals import has_withdrawn
+from cxtrace._worker import Worker
 from cxtrace.context import CXContext, Identity, Journey, Place, with_cx
 
 MAX_WAITING: Final = 1_000
 """What waits to be told in one process; what comes past it is dropped, and counted."""
 
+_PATCHED_BY: Final = patched_by()
 _STEP: Final = 0.005
 
 Hook: TypeAlias = Callable[[Any], object]
@@ -42,12 +46,14 @@ class Whereabouts(NamedTuple):
 
     def context(self) -> Context:
         """A context like the one there, in which nothing is open."""
-        journey = self.journey
+        journey, identity = self.journey, self.identity
+        if any(map(has_withdrawn, identity.pseudonyms)):
+            identity = identity.refused()
         if journey is not None:
             refused = journey.state is not None and journey.state.refused
-            keeps_id = self.identity.linkable and not refused
+            keeps_id = identity.linkable and not refused
             journey = Journey(journey.name, journey.id if keeps_id else "", journey.route)
-        scope = RequestScope(self.identity, settled=True)
+        scope = RequestScope(identity, settled=True)
         cx = CXContext(scope, journey, self.place, self.interaction)
         return with_cx(set_span_in_context(NonRecordingSpan(self.span), Context()), cx)
 
@@ -72,30 +78,21 @@ class _Line:
         self.work: SimpleQueue[_Told] = SimpleQueue()
         self.waiting: deque[_Told] = deque()
         self.done = 0
-        self._thread: threading.Thread | None = None
-        self._starting = threading.RLock()
+        self._worker = Worker(lambda: _tell_all(self), "cxtrace_observers", _PATCHED_BY)
 
     def put(self, told: _Told) -> None:
         self.waiting.append(told)
         self.work.put(told)
-        if self._thread is None:
+        if not self._worker.has_begun:
             self.has_thread()
 
     def has_thread(self) -> bool:
         """Whether there is a thread by now; the next one who asks tries again."""
-        with self._starting:
-            if self._thread is not None:
-                return True
-            # Before it runs: a signal handler that comes in between must not start a second one.
-            self._thread = threading.Thread(
-                target=_tell_all, args=(self,), name="cxtrace_observers", daemon=True
-            )
-            try:
-                self._thread.start()
-            except RuntimeError as error:  # the process has too many, or is about to end
-                self._thread = None
-                _guard.swallow("observers", error)
-            return self._thread is not None
+        try:
+            self._worker.start()
+        except RuntimeError as error:  # the process has too many, or is about to end
+            _guard.swallow("observers", error)
+        return self._worker.has_begun
 
 
 _line = _Line()

@@ -14,7 +14,15 @@ from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from cxtrace import _answers, _guard, _otlp_watch
+from cxtrace._process import refuse_grpc_among_greenlets
 from cxtrace.exceptions import ConfigurationError
+
+TIMEOUT: Final = 2.0
+"""Seconds for one export where nobody says otherwise.
+
+OpenTelemetry's ten would be kinder to a receiver that is slow to answer; but a flush could not have
+on disk in time what is under way, and tries would go on for as long after a shutdown.
+"""
 
 _PROTOCOLS: Final[Mapping[str, str]] = {"grpc": "grpc", "http/protobuf": "http"}
 
@@ -70,7 +78,7 @@ _LOGS: Final = _Kind("LOGS", "log records", "/v1/logs", "_log_exporter", "OTLPLo
 
 
 def otlp_exporter(
-    protocol: str | None = None, endpoint: str | None = None, timeout: float = 2.0
+    protocol: str | None = None, endpoint: str | None = None, timeout: float = TIMEOUT
 ) -> SpanExporter:
     """Return OpenTelemetry's own OTLP exporter, with the traps of its settings taken out.
 
@@ -98,7 +106,7 @@ def otlp_exporter(
 
 
 def otlp_metric_exporter(
-    protocol: str | None = None, endpoint: str | None = None, timeout: float = 2.0
+    protocol: str | None = None, endpoint: str | None = None, timeout: float = TIMEOUT
 ) -> MetricExporter:
     """Return OpenTelemetry's OTLP exporter of metrics, as ``otlp_exporter`` does that of spans.
 
@@ -118,7 +126,7 @@ def otlp_metric_exporter(
 
 
 def otlp_log_exporter(
-    protocol: str | None = None, endpoint: str | None = None, timeout: float = 2.0
+    protocol: str | None = None, endpoint: str | None = None, timeout: float = TIMEOUT
 ) -> LogRecordExporter:
     """Return OpenTelemetry's OTLP exporter of log records, as ``otlp_exporter`` does that of spans.
 
@@ -140,6 +148,8 @@ def _stock(kind: _Kind, protocol: str | None, endpoint: str | None, timeout: flo
     chosen = protocol or kind.environment("PROTOCOL")[1] or "grpc"
     if chosen not in _PROTOCOLS:
         raise ConfigurationError(unknown("OTLP protocol", chosen, _PROTOCOLS))
+    if chosen == "grpc":
+        refuse_grpc_among_greenlets()
     find = _grpc_endpoint if chosen == "grpc" else _http_endpoint
     seconds = kind.timeout(timeout)
     notes = _answers.Notes(seconds, kind.items)

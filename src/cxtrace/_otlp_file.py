@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,9 @@ from cxtrace._tree import RecordedEvent, RecordedSpan
 from cxtrace.exceptions import ConfigurationError
 
 _logger = logging.getLogger("cxtrace")
+
+_LOOK_AGAIN: Final = 0.01
+"""Seconds in which a writer that lives has written the rest of its line."""
 
 
 class _LineFile:
@@ -72,8 +76,9 @@ class _Lines:
             raise ConfigurationError(msg)
         load_encoder(kind)  # now: a fork in the midst of a later import would leave half of it
         self._kind = kind
-        absolute = Path(path).expanduser().absolute()
+        absolute = _absolute(path)
         self._file = _files.setdefault(absolute, _LineFile(absolute))
+        self.address = absolute.as_uri()
         self.is_open = True
 
     def export(self, items: Any) -> bool:
@@ -99,12 +104,13 @@ class FileSpanExporter(SpanExporter):
         path: The file. ``~`` is the home folder.
 
     Raises:
-        ConfigurationError: The path is empty.
+        ConfigurationError: The path is empty, or begins with the home of somebody who has none.
 
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._lines = _Lines(SPANS, path)
+        self.endpoint = self._lines.address
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write the spans; what the file system or the encoder refuses is a ``FAILURE``."""
@@ -129,13 +135,14 @@ class FileMetricExporter(MetricExporter):
         path: The file. ``~`` is the home folder.
 
     Raises:
-        ConfigurationError: The path is empty.
+        ConfigurationError: The path is empty, or begins with the home of somebody who has none.
 
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self._lines = _Lines(METRICS, path)
+        self.endpoint = self._lines.address
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
@@ -162,12 +169,13 @@ class FileLogExporter(LogRecordExporter):
         path: The file. ``~`` is the home folder.
 
     Raises:
-        ConfigurationError: The path is empty.
+        ConfigurationError: The path is empty, or begins with the home of somebody who has none.
 
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._lines = _Lines(LOGS, path)
+        self.endpoint = self._lines.address
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Write the records; what the file system or the encoder refuses is a ``FAILURE``."""
@@ -183,8 +191,23 @@ class FileLogExporter(LogRecordExporter):
         self._lines.is_open = False
 
 
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        msg = f"there is no home folder for {os.fspath(path)!r}; write the path of the file in full"
+        raise ConfigurationError(msg) from None
+
+
 def _is_torn(descriptor: int) -> bool:
     """Tell whether a writer that was killed, or a full disk, left a line without its end."""
+    if not _is_open(descriptor):
+        return False
+    time.sleep(_LOOK_AGAIN)  # What another writer is about to end looks the same.
+    return _is_open(descriptor)
+
+
+def _is_open(descriptor: int) -> bool:
     if not os.fstat(descriptor).st_size:
         return False
     os.lseek(descriptor, -1, os.SEEK_END)
@@ -234,7 +257,7 @@ def _read_line(line: bytes) -> list[RecordedSpan] | None:
         if message.keys() & {"resourceMetrics", "resourceLogs"}:
             return []
         return [_recorded(*found) for found in _spans_of(message)]
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
 
 

@@ -1,7 +1,7 @@
 """While a receiver is away: how long to wait for it, and what to say."""
 
 import logging
-from random import uniform
+from random import SystemRandom
 from time import monotonic
 from typing import Final
 
@@ -9,18 +9,25 @@ from cxtrace import _guard
 
 _FIRST: Final = 0.5
 _LONGEST: Final = 15.0
+_LONGEST_IN_MEMORY: Final = 2.0
 _LONGEST_ASKED_FOR: Final = 300.0
+_CHANCE: Final = SystemRandom()
+"""Not that of the module, which the host may have seeded."""
 
 
-def pause(failures: int, asked_for: float | None) -> float:
+def pause(failures: int, asked_for: float | None, *, is_kept: bool) -> float:
     """Seconds until the next try: longer each time, never the same for all.
 
     Args:
         failures: One after the other, up to now.
         asked_for: Seconds that the receiver asks for.
+        is_kept: Whether there is a disk for what comes meanwhile. Memory is soon full, and what
+            comes after the receiver is back is lost until it is asked.
     """
-    seconds: float = min(_FIRST * 2 ** min(failures - 1, 10), _LONGEST)
-    return max(seconds * uniform(0.5, 1.0), min(asked_for or 0.0, _LONGEST_ASKED_FOR))  # noqa: S311
+    longest = _LONGEST if is_kept else _LONGEST_IN_MEMORY
+    seconds: float = min(_FIRST * 2 ** min(failures - 1, 10), longest)
+    asked = min(asked_for or 0.0, _LONGEST_ASKED_FOR)
+    return max(seconds * _CHANCE.uniform(0.5, 1.0), asked)
 
 
 class Outage:

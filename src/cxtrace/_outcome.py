@@ -4,9 +4,10 @@ import re
 from typing import Final
 
 from cxtrace import _guard
-from cxtrace._closed_sets import is_of_somebody, refuse_for, text
+from cxtrace._closed_sets import is_coded, refuse_for, text
 
 _REASON: Final = r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}|[1-5][0-9]{2}"
+_UNSPECIFIED: Final = "unspecified"
 
 _GIVEN_UP: Final = frozenset(
     {
@@ -35,11 +36,11 @@ def type_of(error: BaseException) -> str:
 def checked_reason(reason: object) -> str:
     """A short code that may be sent, else ``unspecified``, counted and warned about."""
     found = text(reason)
-    if found is not None and re.fullmatch(_REASON, found) and not is_of_somebody(found):
-        return found
+    if found is not None and re.fullmatch(_REASON, found):
+        return found if is_coded("reason", found) else _UNSPECIFIED
     refuse_for(
         "reason",
         "fail() takes a short code such as 'card_declined', of letters, digits and _ . : - and at "
         "most 64 of them",
     )
-    return "unspecified"
+    return _UNSPECIFIED

@@ -80,6 +80,16 @@ class MetricPipeline:
         self.exporters = [reader.counting for reader in self.readers]
         self._is_shut = False
 
+    @property
+    def exported(self) -> int:
+        """Data points that the exporters say they delivered."""
+        return sum(exporter.exported for exporter in self.exporters)
+
+    @property
+    def failed(self) -> int:
+        """Data points that an exporter gave up on."""
+        return sum(exporter.failed for exporter in self.exporters)
+
     def install(self) -> None:
         """Make a provider that we built everybody's."""
         if self.mode == "built":
@@ -175,9 +185,6 @@ class LogPipeline:
         if self.mode == "joined":
             return self.flush(timeout)
         return _guard.attempt("logs", self.provider.shutdown)
-
-    def discard(self) -> None:
-        """Nothing runs yet of a provider that nobody has seen."""
 
     def after_fork(self) -> None:
         """Begin anew in a child, where the parent's locks may be held for ever."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from cxtrace import _guard, _runtime
 from cxtrace import attributes as names
-from cxtrace._closed_sets import member, refuse, text
+from cxtrace._closed_sets import block_name, member, refuse, text
 from cxtrace.attributes import Channel
 from cxtrace.context import Place, present
 
@@ -22,6 +22,8 @@ _CHANNELS: Final = frozenset(get_args(Channel))
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,64}")
 _INVALID: Final = "invalid_name"
 _MAX_PLANS: Final = 2_000
+_fit: Final[set[str]] = set()
+"""Names that can stand in a span, and come again and again."""
 
 
 class Plan:
@@ -69,9 +71,18 @@ def plan_of(runtime: _runtime.Runtime, wanted: Wanted) -> Plan:
 
 
 def checked_name(name: object, what: str) -> str:
-    """``name`` if it can stand in a span, else ``invalid_name``, counted and warned about once."""
+    """``name`` if it can stand in a span, else ``invalid_name``, counted and warned about once.
+
+    An address or a number of somebody cannot.
+    """
+    if type(name) is str and name in _fit:
+        return name
     found = text(name)
     if found is not None and _NAME.fullmatch(found):
+        if block_name(f"{what}_name", found):
+            return _INVALID
+        if len(_fit) < _MAX_PLANS:
+            _fit.add(found)
         return found
     _guard.count(f"refused.{what}_name")
     _guard.warn_once(
@@ -146,12 +157,15 @@ def _planned(planned: "Touchpoint") -> dict[str, Any]:
 
 
 def _warn_unplanned(journey_map: "JourneyMap", name: str) -> None:
-    from difflib import get_close_matches  # for those only who have misspelt a name
-
     _guard.count("touchpoint.not_in_map")
+    key = f"touchpoint.not_in_map:{name}"
+    if not _guard.would_warn(key):
+        return
+    from difflib import get_close_matches  # slow, and for those only who have misspelt a name
+
     near = get_close_matches(name, journey_map.touchpoints, 1)
     _guard.warn_once(
-        f"touchpoint.not_in_map:{name}",
+        key,
         "cxtrace: the journey map %r has no touchpoint %r%s; its spans say "
         "cx.touchpoint.planned=false. `cxtrace check MAP CODE` finds all such names",
         journey_map.name,

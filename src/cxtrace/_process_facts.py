@@ -46,7 +46,7 @@ class ProcessFacts:
 def process() -> ProcessFacts:
     """What this process is."""
     patched = next(filter(_is_patched, ("gevent", "eventlet")), None)
-    late = patched is not None and type(_guard._lock) is not type(threading.RLock())  # noqa: SLF001
+    late = patched is not None and type(_guard._locks.lock) is not type(threading.RLock())  # noqa: SLF001
     uwsgi = sys.modules.get("uwsgi")
     options = getattr(uwsgi, "opt", {})
     return ProcessFacts(

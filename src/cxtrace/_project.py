@@ -35,7 +35,11 @@ def _is_there(path: Path) -> bool:
 def _table(path: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} cannot be read: it is no text in UTF-8") from None
+    except ValueError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     tools = document.get("tool", {})
     table = tools.get("cxtrace", {}) if isinstance(tools, dict) else {}

@@ -1,11 +1,12 @@
 """A bounded queue whose books balance: what waits, what is under way, what became of the rest."""
 
-import threading
 from collections import deque
 from typing import Any, Final
 
 from cxtrace._flights import Flight, Limits
 from cxtrace._ledger import CREATED, DROPPED, EXPORTED, SENT_AGAIN, SPOOLED, Books, Ledger
+from cxtrace._locks import Locks
+from cxtrace._shared_page import SharedPage
 
 FULL: Final = DROPPED["queue_full"]
 REFUSED: Final = DROPPED["refused"]
@@ -15,7 +16,7 @@ _SENT: Final = (EXPORTED, SPOOLED)
 _LOSSES: Final = (FULL, REFUSED, SHUTDOWN)
 
 
-class Queue:
+class Queue(Locks):
     """Takes items from any thread, and hands them out in batches.
 
     A signal handler or a finaliser may end a span anywhere in here. So amounts are computed before
@@ -33,15 +34,20 @@ class Queue:
         self._begin_queue()
 
     def _begin_queue(self) -> None:
-        self.lock = threading.RLock()  # a finaliser may end a span while this thread holds it
+        Locks.__init__(self)
         self.queue: deque[Any] = deque()
-        self._progress = threading.Condition(self.lock)
         self._returned: deque[Flight] = deque()
         self._flying: list[Flight] = []
         self._slots = self.books.slots
         self._room = 0 if self.is_closing else self.limits.queue
         self._taken = 0
         self._given_up = 0
+
+    def share_books(self, page: SharedPage) -> None:
+        """Count in a page that outlives this process."""
+        with self.lock:
+            self.books.share(page)
+            self._slots = self.books.slots
 
     def _add(self, item: Any) -> int:
         """How many had waited before this one; less than none where there was no room for it."""
@@ -80,7 +86,7 @@ class Queue:
             lost = len([self.queue.popleft() for _ in range(len(self.queue))])
             self._slots[SHUTDOWN] += lost
             self._taken += lost
-            self._progress.notify_all()
+            self.change.notify_all()
 
     def take(self, most: int) -> Flight | None:
         """A batch from the queue, which counts as waiting until it is settled."""
@@ -91,6 +97,7 @@ class Queue:
             flight = Flight([self.queue.popleft() for _ in range(count)], self._taken + 1)
             self._taken += count
             self._flying.append(flight)
+            self._make_room()
             return flight
 
     def take_back(self) -> Flight | None:
@@ -109,17 +116,14 @@ class Queue:
             return self._flying[0] if self._flying else None
 
     def give_back(self, flight: Flight) -> None:
-        """Let a flight wait for another try, as far as there is room."""
+        """Let a flight wait for another try: there is room, or it would not have been taken."""
         with self.lock:
             if flight.is_settled or flight not in self._flying:
                 return
-            if self.is_closing or self._waiting() <= self.limits.queue:
-                self._flying.remove(flight)
-                self._returned.append(flight)
-            else:
-                self.settle(flight, FULL)
+            self._flying.remove(flight)
+            self._returned.append(flight)
             self._make_room()
-            self._progress.notify_all()
+            self.change.notify_all()
 
     def settle(self, flight: Flight, slot: int, refused: int = 0) -> None:
         """Count a flight, but for what was refused, unless somebody who could not wait did."""
@@ -131,7 +135,7 @@ class Queue:
                 self._flying.remove(flight)
             else:
                 self._returned.remove(flight)
-                self._make_room()
+            self._make_room()
             items = len(flight.items)
             taken = items - refused
             self._slots[slot] += taken
@@ -139,7 +143,7 @@ class Queue:
             if flight.is_doubtful and slot in _SENT:
                 self._slots[SENT_AGAIN] += items
             self._given_up += slot in _LOSSES or refused > 0
-            self._progress.notify_all()
+            self.change.notify_all()
 
     def divide(self, flight: Flight, witnessed: int) -> list[Flight]:
         """Two flights instead of one that is too large; a single item is refused.
@@ -171,5 +175,7 @@ class Queue:
 
     def _make_room(self) -> None:
         if not self.is_closing:
-            held = sum(len(flight.items) for flight in self._returned)
-            self._room = max(self.limits.queue - held, 0)
+            held = sum(len(flight.items) for flight in (*self._flying, *self._returned))
+            # Beside the queue there is room for one batch on its way, be it a small one.
+            beside = self.limits.batch - held if held else 0
+            self._room = max(self.limits.queue + beside, 0)

@@ -118,7 +118,15 @@ class Templates:
 
     def __init__(self, templates: Iterable[str]) -> None:
         self.all = tuple(dict.fromkeys(templates))
+        self._patterns: tuple[tuple[str, re.Pattern[str]], ...] | None = None
         self._rivals: dict[str, tuple[re.Pattern[str], ...]] = {}
+
+    def fitting(self, path: str) -> list[str]:
+        """Those that a path fits."""
+        if self._patterns is None:
+            # Kept here: an application may have more templates than `pattern` remembers.
+            self._patterns = tuple((each, pattern(each)) for each in self.all)
+        return [each for each, form in self._patterns if form.fullmatch(path)]
 
     def has_rival(self, route: str, path: str) -> bool:
         """Whether a path fits a template of another form as well.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
     from cxtrace._instruments import Bind, Instruments
+    from cxtrace._keys import Key, Keys
     from cxtrace.journey_map import JourneyMap
-    from cxtrace.privacy import Key
     from cxtrace.typing import Pseudonymiser
 
 TrustInbound: TypeAlias = Literal["signed", "always", "never"]
@@ -35,6 +35,9 @@ UnknownDestination: TypeAlias = Literal["nothing", "names"]
 
 EventSignal: TypeAlias = Literal["span", "log", "both"]
 """Where a signal goes: to an event of the span, to a log record, or to both."""
+
+RecordExceptions: TypeAlias = Literal["scrubbed", "full"]
+"""What is recorded of an exception beside its class: text and stack, scrubbed or as they are."""
 
 Attributes: TypeAlias = dict[str, Any]
 
@@ -180,7 +183,7 @@ class Runtime:
         self,
         tracing: Tracing | None = None,
         journey_map: "JourneyMap | None" = None,
-        key: "Key | None" = None,
+        key: "Keys | None" = None,
         pseudonymiser: "Pseudonymiser | None" = None,
         consent_required: bool = False,
         trusted_hosts: tuple[str, ...] = (),
@@ -191,6 +194,7 @@ class Runtime:
         signals_off: frozenset[str] = frozenset(),
         metrics_opt_in: frozenset[str] = frozenset(),
         on_friction: Callable[[Any], object] | None = None,
+        record_exceptions: RecordExceptions | None = None,
         bind: "Bind | None" = None,
     ) -> None:
         self.tracing: Tracing = ApiTracing() if tracing is None else tracing
@@ -206,6 +210,7 @@ class Runtime:
         self.signals_off = signals_off
         self.metrics_opt_in = metrics_opt_in
         self.on_friction = on_friction
+        self.record_exceptions: RecordExceptions | None = record_exceptions
         self.anonymous = Identity(linkable=not consent_required)
         self.meter_provider: MeterProvider | None = None
         self.logger_provider: LoggerProvider | None = None
@@ -259,11 +264,16 @@ def use(runtime: Runtime) -> None:
     current = runtime
 
 
-def key() -> "Key":
-    """The key in force; the first use without one draws a key that only this process knows."""
+def keys() -> "Keys":
+    """The keys in force; the first use without one draws a key that only this process knows."""
     if current.key is None:
         _settle()
     return current.key  # type: ignore[return-value]
+
+
+def key() -> "Key":
+    """The key that makes what is new."""
+    return keys().newest
 
 
 def pseudonymiser() -> "Pseudonymiser":
@@ -281,10 +291,10 @@ def _settle() -> None:
 
 def _settle_key() -> None:
     # hmac and its OpenSSL would double the cost of importing cxtrace.
-    from cxtrace.privacy import HmacPseudonymiser, Key, load_key
+    from cxtrace.privacy import HmacPseudonymiser, Key, load_keys
 
     try:
-        found = current.key or load_key(None, os.environ)
+        found = current.key or load_keys(None, os.environ)
     except ConfigurationError as error:
         _guard.swallow("key", error)
         found = None

@@ -4,8 +4,10 @@ Every context of a request refers to the same scope, copied contexts too, so tha
 late in a thread reaches the spans that are open in the request.
 """
 
+import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 from opentelemetry.trace import Span, SpanContext
@@ -20,6 +22,8 @@ MAX_OPEN_SPANS: Final = 1_000
 MAX_ENDED_SPANS: Final = 200
 """Ended spans that a request keeps until it is known who the customer is."""
 
+
+_FEWEST_TO_CLEAR: Final = 1_000
 
 _WHO: Final = (
     names.CUSTOMER_PSEUDONYM,
@@ -46,8 +50,44 @@ class Editor(Protocol):
         ...
 
 
+_OpenSpan: TypeAlias = "tuple[Span, Journey | None]"
 _Told: TypeAlias = "tuple[Place | None, Journey | None, Identity | None, dict[str, str]]"
 _NOTHING_TOLD: Final[_Told] = (None, None, None, {})
+
+
+class _Naming:
+    """All scopes that know a customer by a pseudonym: of this request and of every other.
+
+    A customer's block is opened often, and a withdrawal is rare: scopes that are gone are only
+    cleared away once they may be half of all.
+    """
+
+    def __init__(self) -> None:
+        self._scopes: list[weakref.ref[RequestScope]] = []
+        self._most = _FEWEST_TO_CLEAR
+        self.clearing = threading.Lock()
+
+    def add(self, scope: "RequestScope") -> None:
+        self._scopes.append(weakref.ref(scope))
+        if len(self._scopes) > self._most and self.clearing.acquire(blocking=False):
+            try:
+                self._clear(len(self._scopes))
+            finally:
+                self.clearing.release()
+
+    def _clear(self, known: int) -> None:
+        alive = [each for each in self._scopes[:known] if each() is not None]
+        self._scopes[:known] = alive  # what others add meanwhile stands behind
+        self._most = max(2 * len(alive), _FEWEST_TO_CLEAR)
+
+    def all(self) -> "Iterator[RequestScope]":
+        for each in self._scopes.copy():
+            scope = each()
+            if scope is not None:
+                yield scope
+
+
+_naming = _Naming()
 
 
 class RequestScope:
@@ -62,10 +102,13 @@ class RequestScope:
     """
 
     __slots__ = (
+        "__weakref__",
         "_ended",
+        "_is_naming",
         "_open",
         "_parent",
         "_touchpoints",
+        "_views",
         "identity",
         "origin",
         "settled",
@@ -80,51 +123,67 @@ class RequestScope:
         self.settled = settled
         self.origin: SpanContext | None = None
         self.spared: Span | None = None
-        self.told = _NOTHING_TOLD
+        self.told: _Told = _NOTHING_TOLD
         self._parent = parent
-        self._open: dict[int, Span] = {}
-        self._touchpoints: dict[int, Span] = {}
+        self._open: dict[int, _OpenSpan] = {}
+        self._touchpoints: dict[int, _OpenSpan] = {}
         self._ended: list[Callable[[], Any]] | None = None
+        self._views: dict[int, weakref.ref[_View]] | None = None
+        self._is_naming = identity.pseudonym is not None
+        if self._is_naming:
+            _naming.add(self)
+
+    def under(self, key_id: str | None) -> "RequestScope":
+        """The scope for a journey under another key, where the customer's pseudonym is known.
+
+        Whatever is said of the customer in one of both counts in both.
+        """
+        view = _View(self.identity.under(key_id), self, settled=self.settled)
+        if self._ended is not None:
+            view.expect()
+        if self._views is None:
+            self._views = {}
+        views, number = self._views, id(view)
+        views[number] = weakref.ref(view, lambda _: views.pop(number, None))
+        return view
 
     def expect(self) -> None:
         """Keep the spans that end from now on: they wait to be sent, and can be told by then."""
         self._ended = self._ended or []
 
-    def adopt(self, span_id: int, span: Span) -> bool:
+    def adopt(self, span_id: int, span: Span, journey: Journey | None = None) -> bool:
         """Remember an open span of anyone, so that a late identity reaches it."""
         if len(self._open) >= MAX_OPEN_SPANS:
             _guard.count("scope.spans_not_remembered")
             return False
-        self._open[span_id] = span
+        self._open[span_id] = span, journey
         return True
 
     def release(self, span_id: int, ended: object) -> None:
         """Forget a span that has ended; ``ended`` is what is sent of it."""
-        if self._open.pop(span_id, None) is not None:
+        if self._open.pop(span_id, None) is not None and self._ended is not None:
             # Of many spans in a long request, those that have been sent are gone by themselves.
-            self._keep(weakref.ref(ended))
+            self._keep(self._ended, weakref.ref(ended))
 
-    def _keep(self, ended: Callable[[], Any]) -> None:
-        if self._ended is None:
-            return
-        if len(self._ended) >= MAX_ENDED_SPANS:
-            self._ended = [each for each in self._ended if each() is not None]
-        if len(self._ended) < MAX_ENDED_SPANS:
-            self._ended.append(ended)
+    def _keep(self, kept: list[Callable[[], Any]], ended: Callable[[], Any]) -> None:
+        if len(kept) >= MAX_ENDED_SPANS:
+            kept = self._ended = [each for each in kept if each() is not None]
+        if len(kept) < MAX_ENDED_SPANS:
+            kept.append(ended)
         else:
             _guard.count("scope.spans_not_remembered")
 
-    def adopt_touchpoint(self, span: Span) -> None:
+    def adopt_touchpoint(self, span: Span, journey: Journey | None = None) -> None:
         """Remember the open span of a touchpoint: it gets the details of a late identity too."""
         if len(self._touchpoints) < MAX_OPEN_SPANS:
-            self._touchpoints[id(span)] = span
+            self._touchpoints[id(span)] = span, journey
         else:
             _guard.count("scope.spans_not_remembered")
 
     def release_touchpoint(self, span: Span) -> None:
         """Forget that a span was a touchpoint's."""
-        if self._touchpoints.pop(id(span), None) is not None:
-            self._keep(lambda: span)
+        if self._touchpoints.pop(id(span), None) is not None and self._ended is not None:
+            self._keep(self._ended, partial(_itself, span))
 
     def take_origin(self) -> "SpanContext | None":
         """The caller's span that we did not continue, once: the first touchpoint links to it."""
@@ -145,26 +204,47 @@ class RequestScope:
             identity: Who the customer is.
             editor: Takes from a span what consent no longer allows.
         """
-        # Identity first, spans second: a span that starts in between sees the identity itself.
         before, settled = self.identity, self.settled
-        self.identity = identity
-        self.settled = True
-        for span in self._open.copy().values():
-            if span is not self.spared or not identity.tags:
-                _tell(span, identity, identity.tags, editor)
-        for span in self._touchpoints.copy().values():
-            _tell(span, identity, identity.details, editor)
-        for waiting in self._ended or ():
-            ended = waiting()
-            if ended is not None:
-                _amend(ended, identity, editor)
+        self._take(identity, editor)
+        self._tell_views(identity, editor)
         parent = self._parent
         if parent is None:
             return
         found = not parent.settled and (not settled or _is_nobody(before))
-        same = before.pseudonym is not None and parent.identity.pseudonym == before.pseudonym
+        same = not before.pseudonyms.isdisjoint(parent.identity.pseudonyms)
         if found or (same and not identity.linkable):
             parent.identify(identity, editor)
+
+    def _tell_views(self, identity: Identity, editor: Editor) -> None:
+        if self._views is not None:
+            views = [reference() for reference in self._views.copy().values()]
+            for view in filter(None, views):
+                view.follow(identity, editor)
+
+    def _take(self, identity: Identity, editor: Editor) -> None:
+        # Identity first, spans second: a span that starts in between sees the identity itself.
+        before, settled = self.identity, self.settled
+        self.identity = identity
+        self.settled = True
+        if identity.pseudonym is not None and not self._is_naming:
+            self._is_naming = True
+            _naming.add(self)
+        if identity != before or not settled:
+            self._tell_all(identity, before, editor)
+
+    def _tell_all(self, identity: Identity, before: Identity, editor: Editor) -> None:
+        is_allowed = identity.linkable and not before.linkable
+        for span, journey in self._open.copy().values():
+            if span is not self.spared or names.CUSTOMER_PSEUDONYM not in identity.tags:
+                tags = _with_id(identity.tags, journey) if is_allowed else identity.tags
+                _tell(span, identity, tags, editor)
+        for span, journey in self._touchpoints.copy().values():
+            details = _with_id(identity.details, journey) if is_allowed else identity.details
+            _tell(span, identity, details, editor)
+        for waiting in self._ended or ():
+            ended = waiting()
+            if ended is not None:
+                _amend(ended, identity, editor)
 
     def spare_no_more(self, editor: Editor) -> None:
         """Write to the spared span after all, for nobody else has."""
@@ -176,6 +256,47 @@ class RequestScope:
         """Tell a span of ours what was said while it started."""
         identity = self.identity
         _tell(span, identity, identity.details, editor)
+
+
+class _View(RequestScope):
+    """A request within a journey that is under another key than the request."""
+
+    __slots__ = ("_base", "_key_id")
+
+    def __init__(self, identity: Identity, base: RequestScope, *, settled: bool) -> None:
+        super().__init__(identity, base, settled=settled)
+        self._base = base
+        self._key_id = identity.key_id
+
+    def identify(self, identity: Identity, editor: Editor) -> None:
+        """Let the request take the identity, and with it all that belongs to it."""
+        self._base.identify(identity, editor)
+
+    def follow(self, identity: Identity, editor: Editor) -> None:
+        """Take what the request has taken, under the key of the journey."""
+        self._take(identity.under(self._key_id), editor)
+        self._tell_views(identity, editor)
+
+
+def withdraw(pseudonyms: Collection[str], editor: Editor) -> None:
+    """Take a customer's withdrawal to every scope of this process that knows them.
+
+    Args:
+        pseudonyms: Of the customer, under each key.
+        editor: Takes from a span what consent no longer allows.
+    """
+    for scope in _naming.all():
+        if not scope.identity.pseudonyms.isdisjoint(pseudonyms):
+            scope.identify(scope.identity.refused(), editor)
+
+
+def _itself(span: Span) -> Span:
+    return span
+
+
+def _with_id(tags: Mapping[str, str], journey: Journey | None) -> Mapping[str, str]:
+    """The tags, and the journey's id, which was kept back until now."""
+    return tags if journey is None else {**tags, **journey.linked}
 
 
 def _is_nobody(identity: Identity) -> bool:
@@ -211,3 +332,10 @@ def _amend(span: Span, identity: Identity, editor: Editor) -> None:
         editor.amend(span, identity.tags, {**blank, **identity.details})
     except Exception as error:  # noqa: BLE001
         _guard.swallow("identify.ended_span", error)
+
+
+def _after_fork() -> None:
+    _naming.clearing = threading.Lock()
+
+
+_guard.in_child(_after_fork)

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -13,13 +14,17 @@ from attrs import fields, frozen
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from cxtrace import attributes as names
+from cxtrace._keys import Sealed
 from cxtrace._project import tool_table
-from cxtrace._runtime import EventSignal, TrustInbound, UnknownDestination
+from cxtrace._runtime import EventSignal, RecordExceptions, TrustInbound, UnknownDestination
+from cxtrace._scrubbing import checked_keep
+from cxtrace._spool.owner import stranger
 from cxtrace.delivery import SpoolSettings
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.journey_map import JourneyMap
-from cxtrace.privacy import Key, load_key
+from cxtrace.privacy import Keys, StoredPseudonymiser, load_keys
 from cxtrace.spool import MAX_AGE, MAX_BYTES
+from cxtrace.typing import Pseudonymiser
 
 # OpenTelemetry reads these by itself; in the environment, they come before a file.
 _OTEL_NAMES: Final = {
@@ -30,7 +35,7 @@ _OTEL_NAMES: Final = {
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _HOST: Final = re.compile(r"(?:\*\.)?[\w-]+(?:\.[\w-]+)*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
-_SIZE: Final = re.compile(r"(\d{1,18})\s*((?:[kmg]i?)?b?)", re.IGNORECASE)
+_SIZE: Final = re.compile(r"(\d{1,18})\s*((?:[kmg]i?)?b?)", re.IGNORECASE | re.ASCII)
 _UNITS: Final = {
     "": 1,
     "b": 1,
@@ -38,7 +43,12 @@ _UNITS: Final = {
     **{f"{unit}i{end}": 1_024**at for at, unit in enumerate("kmg", 1) for end in ("", "b")},
 }
 _LEAST_BYTES: Final = 2**20
+_TIME: Final = re.compile(r"(.*\S)\s*([smhd])", re.IGNORECASE | re.ASCII)
+_SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _OTHER_VARIABLES: Final = ("MAP", "KEY_FILE", "BACKENDS", "DIST")
+
+SPOOLS: Final = "_CXTRACE_SPOOLS"
+"""The variable by which the doctor tells its patient which spools to use: ``own`` or ``none``."""
 
 SIGNALS: Final = (
     "friction",
@@ -100,6 +110,16 @@ def _hosts(value: object) -> tuple[str, ...]:
     raise ValueError('host names, such as "api.example.com" or "*.example.com"')
 
 
+def _kept(value: Any) -> tuple[str, ...] | None:
+    with suppress(ValueError):
+        return () if _flag(value) else None
+    try:
+        return checked_keep(value.split(",") if isinstance(value, str) else value)
+    except ConfigurationError:
+        msg = 'true, false, or a list of keys and paths, such as "app.*" and "/payments/{id}"'
+        raise ValueError(msg) from None
+
+
 def _exporter(value: object) -> str | SpanExporter:
     if isinstance(value, SpanExporter):
         return value
@@ -108,21 +128,25 @@ def _exporter(value: object) -> str | SpanExporter:
     raise ValueError('"otlp", "console", "file:PATH", "none" or a SpanExporter')
 
 
-def _key(value: object) -> str | bytes:
-    if isinstance(value, (str, bytes)) and value:
-        return value
-    raise ValueError("text or bytes")
+def _key(value: Any) -> Any:
+    given = value.opened() if isinstance(value, Sealed) else value
+    each = given if isinstance(given, (list, tuple)) else (given,)
+    if each and all(isinstance(key, (str, bytes)) and key for key in each):
+        return given
+    raise ValueError("text or bytes, or a list of such keys with the newest first")
 
 
 def _folder(value: object) -> Path:
-    if isinstance(value, (str, os.PathLike)) and str(value).strip():
-        return Path(value).expanduser().absolute()
+    if isinstance(value, (str, os.PathLike)) and str(value).strip() and "\0" not in str(value):
+        with suppress(RuntimeError, TypeError):  # nobody's home, or a path of bytes
+            return Path(value).expanduser().absolute()
     raise ValueError("a folder on a disk of this machine")
 
 
 def _bytes(value: Any) -> int:
     if isinstance(value, (int, str)) and not isinstance(value, bool):
-        found = _SIZE.fullmatch(str(value).strip())
+        written = value if isinstance(value, str) else _shown(value)
+        found = _SIZE.fullmatch(written.strip())
         size: int = int(found[1]) * _UNITS[found[2].lower()] if found else 0
         if size >= _LEAST_BYTES:
             return size
@@ -130,12 +154,13 @@ def _bytes(value: Any) -> int:
 
 
 def _seconds(value: Any) -> float:
+    text = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
     try:
-        found = float(value)
+        found = float(text[1]) * _SECONDS_OF[text[2].lower()] if text else float(value)
     except (OverflowError, TypeError, ValueError):
         found = 0.0
     if isinstance(value, bool) or not 0.0 < found < float("inf"):
-        raise ValueError("a number of seconds above zero")
+        raise ValueError('a number of seconds above zero, such as 3600, or "90m", "2h", "1d"')
     return found
 
 
@@ -175,7 +200,8 @@ class Settings:
     service_name: str | None = _setting(_text)
     exporter: str | SpanExporter | None = _setting(_exporter)
     sample: float | None = _setting(_ratio)
-    key: Key | None = attrs_field(default=None, repr=False, metadata={"parse": _key})
+    key: Keys | None = attrs_field(default=None, repr=False, metadata={"parse": _key})
+    pseudonymiser: Pseudonymiser | None = None
     trusted_hosts: tuple[str, ...] = _setting(_hosts, ())
     trust_inbound: TrustInbound = _setting(_choice(get_args(TrustInbound)), "signed")
     unknown_destination: UnknownDestination = _setting(
@@ -186,14 +212,19 @@ class Settings:
     event_signal: EventSignal | None = _setting(_choice(get_args(EventSignal)))
     signals_off: frozenset[str] = _setting(_words(SIGNALS), frozenset())
     metrics_opt_in: frozenset[str] = _setting(_words(OPT_IN), frozenset())
+    record_exceptions: RecordExceptions | None = _setting(_choice(get_args(RecordExceptions)))
     spool: Path | None = _setting(_folder)
     spool_max_bytes: int = _setting(_bytes, MAX_BYTES)
     spool_max_age: float = _setting(_seconds, MAX_AGE)
+    scrub: tuple[str, ...] | None = _setting(_kept)
     on_friction: Callable[[Any], object] | None = None
     journey_map: JourneyMap | None = None
 
     def spool_for(self, exporter: object, number: int = 0) -> SpoolSettings | None:
         """The spool of an exporter; what writes on this machine needs none.
+
+        The doctor sees to it that none is used in its patient that belongs to another user, nor
+        any without a probe.
 
         Args:
             exporter: By name, or as an object.
@@ -203,6 +234,9 @@ class Settings:
         if self.spool is None or is_here:
             return None
         folder = self.spool / str(number) if number else self.spool
+        allowed = os.environ.get(SPOOLS)
+        if allowed == "none" or (allowed == "own" and stranger(folder) is not None):
+            return None
         return SpoolSettings(folder, self.spool_max_bytes, self.spool_max_age)
 
 
@@ -232,7 +266,8 @@ def settle(
         value, place = _first(name, arguments, environ, table, project)
         if value is not None:
             found[name] = _parsed(parse, value, place, secret=name == "key")
-    found["key"] = load_key(found.get("key"), environ)
+    found["key"] = load_keys(found.get("key"), environ)
+    found["pseudonymiser"] = _pseudonymiser(arguments.get("pseudonymiser"), found["key"])
     found["on_friction"] = _callable("on_friction", arguments)
     found["journey_map"] = _map(arguments.get("journey_map"), environ, start)
     return Settings(**found)
@@ -280,8 +315,26 @@ def _parsed(parse: Callable[[Any], Any], value: Any, place: str, *, secret: bool
     try:
         return parse(value)
     except ValueError as error:
-        shown = "" if secret else f"{value!r} "
+        shown = "" if secret else f"{_shown(value)} "
         raise ConfigurationError(f"{place}: {shown}must be {error}") from None
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python does not write numbers of thousands of digits
+        return "what is given"
+
+
+def _pseudonymiser(given: Any, keys: Keys | None) -> Any:
+    if isinstance(given, StoredPseudonymiser):
+        given.use(keys)
+    elif given is not None and not callable(getattr(given, "pseudonym", None)):
+        raise ConfigurationError(
+            "configure(pseudonymiser=…) must be one of cxtrace.privacy, or follow "
+            "cxtrace.typing.Pseudonymiser"
+        )
+    return given
 
 
 def _callable(name: str, arguments: Mapping[str, Any]) -> Any:

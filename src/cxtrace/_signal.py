@@ -15,7 +15,11 @@ class Touchpoint(Protocol):
     """What a signal needs of the touchpoint that it is said of."""
 
     journey: Any
-    measures: Any
+
+    @property
+    def measures(self) -> Any:
+        """What is measured at it."""
+        ...
 
     def facts(self) -> "Lived":
         """What was lived through, to be written to."""

@@ -28,6 +28,9 @@ from opentelemetry.util.types import Attributes as OTelAttributes
 from cxtrace import _clock
 from cxtrace._runtime import Attributes, blank
 
+_Lock: Final = type(threading.RLock())
+"""Made directly in half the time that the function around it takes."""
+
 _UNSET: Final = Status(StatusCode.UNSET)
 _PLAIN: Final = frozenset((str, bool, int, float))
 _OURS: Final = ("cx.", "enduser.", "session.id", "error.type")
@@ -68,7 +71,7 @@ class LeanSpan(ReadableSpan, Span):
         self._attributes = attributes
         self._links: Any = links
         # Reentrant, for a signal handler or a finaliser may write to the span while we do.
-        self._lock = threading.RLock()
+        self._lock = _Lock()
         self._resource = maker.resource
         self._instrumentation_scope = maker.scope
         self._start_time = _clock.wall_ns()

@@ -1,7 +1,7 @@
 """``touchpoint()`` and ``interaction()``: each use of the description opens a block."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, SpanKind, get_current_span
@@ -30,6 +30,9 @@ from cxtrace.context import (
     make,
     with_cx_and_span,
 )
+
+if TYPE_CHECKING:
+    from cxtrace._ending import Endings
 
 _NOTHING: Final[dict[str, Any]] = {}
 _EDGE_KINDS: Final = (SpanKind.SERVER, SpanKind.CONSUMER)
@@ -200,7 +203,7 @@ def _open_touchpoint(plan: Plan, context: Context) -> Context:
     tracing = plan.runtime.tracing
     span = tracing.start(place.touchpoint, attributes, context, scope.take_origin())
     handle = TouchpointHandle(context, span, place, scope, attributes, plan.endings, journey)
-    return _enter(context, cx, handle, identity)
+    return _enter(context, cx, handle, identity, plan.endings)
 
 
 def _edge_of(context: Context) -> Span | None:
@@ -217,18 +220,22 @@ def _open_attached(plan: Plan, context: Context, span: Span) -> Context:
     handle = AttachedTouchpoint(
         context, span, plan.place, cx.scope, attributes, plan.endings, cx.journey
     )
-    return _enter(context, cx, handle, identity)
+    return _enter(context, cx, handle, identity, plan.endings)
 
 
 def _enter(
-    context: Context, cx: CXContext, handle: TouchpointHandle, identity: Identity
+    context: Context,
+    cx: CXContext,
+    handle: TouchpointHandle,
+    identity: Identity,
+    endings: "Endings",
 ) -> Context:
     span, scope = handle.span, cx.scope
     if span.is_recording():
-        scope.adopt_touchpoint(span)
+        scope.adopt_touchpoint(span, cx.journey)
         if scope.identity is not identity:
             scope.catch_up(span, _runtime.current.tracing)
-    if handle.measures.attends(cx.journey):  # type: ignore[union-attr]
+    if endings.measures.attends(cx.journey):
         handle.arrive()
     inner = make(CXContext, (scope, cx.journey, handle.place, None, handle, handle))
     return with_cx_and_span(context, inner, span)
@@ -258,6 +265,6 @@ def _open_interaction(name: str) -> Context | None:
     handle = InteractionHandle(context, span, cx.place, scope, attributes)
     handle.begin(name, cx.handle)
     if span.is_recording():
-        scope.adopt(span.get_span_context().span_id, span)
+        scope.adopt(span.get_span_context().span_id, span, cx.journey)
     inner = CXContext(scope, cx.journey, cx.place, name, handle, cx.handle)
     return with_cx_and_span(context, inner, span)

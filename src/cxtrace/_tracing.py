@@ -48,6 +48,7 @@ _SILENT: Final = (
     BatchSpanProcessor.on_start,
     SimpleSpanProcessor.on_start,
     StampProcessor.on_start,
+    StampProcessor.on_end,
     getattr(SpanProcessor, "_on_ending", None),
 )
 """Methods of processors that do nothing with a span of ours."""
@@ -115,7 +116,9 @@ class Binding:
     ) -> Span:
         """A started span, as the provider's sampler decides."""
         parent_span: Any = context.get(SPAN_KEY)
-        parent = None if parent_span is None else _context_of(parent_span)
+        # What is under OpenTelemetry's key need not be a span.
+        find = getattr(parent_span, "get_span_context", None)
+        parent: SpanContext | None = None if find is None else find()
         if not self._is_enabled():
             return NonRecordingSpan(INVALID_SPAN_CONTEXT if parent is None else parent)
         links = () if origin is None else self._links(origin)
@@ -224,12 +227,6 @@ class Binding:
         if result.attributes != attributes:
             attributes = dict(BoundedAttributes(None, result.attributes, immutable=False))
         return self._begin(LeanSpan(self, name, identity, parent, attributes, links), context)
-
-
-def _context_of(span: object) -> SpanContext | None:
-    # What is under OpenTelemetry's key need not be a span.
-    find = getattr(span, "get_span_context", None)
-    return None if find is None else find()
 
 
 def _without_destination(parent: SpanContext) -> SpanContext:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias, get_args
 from attrs import field, frozen
 
 from . import attributes as cx
+from ._signal_words import hurts, signal_words
 
 
 @frozen
@@ -80,27 +81,6 @@ _STYLES: Final = {
 }
 _NARROWEST: Final = 40
 _NARROWEST_LABEL: Final = 34
-
-_SIGNALS: Final[Mapping[str, tuple[str, ...]]] = {
-    cx.EVENT_JOURNEY_START: (cx.JOURNEY_NAME,),
-    cx.EVENT_JOURNEY_END: (cx.JOURNEY_NAME, cx.JOURNEY_OUTCOME),
-    cx.EVENT_STAGE_TRANSITION: (cx.TRANSITION_FROM_STAGE, "to", cx.TRANSITION_TO_STAGE),
-    cx.EVENT_FRICTION: (cx.FRICTION_TYPE, cx.FRICTION_SEVERITY),
-    cx.EVENT_EMOTION: (cx.EMOTION_LABEL, cx.EMOTION_VALENCE),
-    cx.EVENT_PROMISE_EVALUATED: (
-        *(cx.PROMISE_ID, cx.PROMISE_RESULT),
-        *(cx.PROMISE_DELIVERED, "of", cx.PROMISE_TARGET, cx.PROMISE_UNIT),
-    ),
-    cx.EVENT_NUDGE_EXPOSURE: (cx.NUDGE_ID, cx.NUDGE_TECHNIQUE),
-    cx.EVENT_NUDGE_OUTCOME: (cx.NUDGE_ID, cx.NUDGE_RESULT),
-    cx.EVENT_FEEDBACK: (cx.FEEDBACK_TYPE, cx.FEEDBACK_SCORE, "of", cx.FEEDBACK_SCORE_MAX),
-    cx.EVENT_COMPLAINT: (cx.COMPLAINT_STATE,),
-    cx.EVENT_MENTION: (cx.MENTION_SOURCE,),
-    cx.EVENT_HANDOFF: (cx.HANDOFF_FROM_FUNCTION, "to", cx.HANDOFF_TO_FUNCTION),
-    cx.EVENT_VALUE: (cx.VALUE_TYPE, cx.VALUE_AMOUNT, cx.VALUE_CURRENCY),
-    cx.EVENT_FORECAST: (cx.FORECAST_TYPE, cx.FORECAST_PROBABILITY),
-}
-_HURTS: Final = {cx.EVENT_FRICTION, cx.EVENT_TOUCHPOINT_ABANDONED, cx.EVENT_COMPLAINT}
 
 
 @frozen
@@ -272,23 +252,15 @@ def _asides(span: RecordedSpan, title: str, caller: str) -> Iterator[str]:
 
 
 def _signal_row(event: RecordedEvent, node: _Node, look: _Look) -> _Row:
-    hurts = event.name in _HURTS or event.attributes.get(cx.PROMISE_RESULT) == "broken"
-    words = (event.name.removeprefix("cx."), *_said(event))
-    style = "hurt" if hurts else "signal"
-    return _Row(node.branch, " ".join(map(printable, words)), style, look.glyphs.signal, style)
+    style = "hurt" if hurts(event) else "signal"
+    title = " ".join(map(printable, signal_words(event)))
+    return _Row(node.branch, title, style, look.glyphs.signal, style)
 
 
-def _said(event: RecordedEvent) -> Iterator[object]:
-    own = tuple(key for key in event.attributes if key.startswith(f"{event.name}."))
-    glue = ""
-    for part in _SIGNALS.get(event.name, own):
-        if not part.startswith("cx."):
-            glue = part
-            continue
-        if (value := event.attributes.get(part)) not in (None, "1"):  # "1" is no unit for people
-            yield from ([glue] if glue else [])
-            yield value.strip("{}") if isinstance(value, str) else value
-        glue = ""
+def in_order(spans: Iterable[RecordedSpan]) -> Iterator[tuple[int, RecordedSpan | RecordedEvent]]:
+    """Yield spans of a trace and their signals as the tree has them, each with its depth."""
+    for node in _nodes({span.span_id: span for span in spans}, _UNICODE):
+        yield len(node.branch) // len(_UNICODE.tee), node.item
 
 
 def _table(rows: list[_Row], look: _Look) -> Iterator[str]:

@@ -4,131 +4,28 @@ The integrations of the frameworks make one for each request; all they have to k
 their framework, and when.
 """
 
-import re
-from collections.abc import Callable, Container, Iterator, Mapping
-from typing import Any, Final
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 from uuid import UUID
 
-from attrs import Factory, field, frozen
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import SpanKind, get_current_span
 
-from cxtrace import _guard, _journey, _routes, _runtime
+from cxtrace import _guard, _journey, _journey_ids, _runtime
+from cxtrace._bound import FAILURES, LATE, WAYS, Asked, Bound
 from cxtrace._handles import TouchpointHandle
-from cxtrace._identity import plain_id
+from cxtrace._identity import identity_of, plain_id
 from cxtrace._leave import without_ours
-from cxtrace._model import OutcomeRule, Teller
 from cxtrace._scope import RequestScope
 from cxtrace._touchpoint import outermost, touchpoint
 from cxtrace._wrap import block_of, close, end
-from cxtrace.attributes import Outcome
-from cxtrace.context import Block, CXContext, Journey, cx_of, make, with_cx
+from cxtrace.attributes import CustomerKind, Outcome
+from cxtrace.context import Block, CXContext, Identity, Journey, cx_of, make, with_cx
 from cxtrace.typing import CustomerId, Request
 
-_FAILURES: Final = 400
 _EDGE_KINDS: Final = (SpanKind.SERVER, SpanKind.CONSUMER)
-_LATE: Final = ("session", "user", "claim")
-"""What the application finds out while it works on the request."""
-
-_WAYS: Final = ("header", "cookie", "path", "query", *_LATE)
-
-
-@frozen
-class Asked:
-    """One question to a request.
-
-    Attributes:
-        is_plain: Whether the answer may be sent as it stands, if it is an opaque token.
-    """
-
-    way: str
-    name: str
-    kind: Any = None
-    is_plain: bool = False
-
-    @classmethod
-    def of(cls, teller: Teller, secrets: Container[str] | None = None) -> "Asked":
-        """The question that a rule of the map stands for.
-
-        Args:
-            teller: The rule.
-            secrets: Headers, in small letters, that tell the customer's id; None for all there are.
-        """
-        way = next(way for way in _WAYS if getattr(teller, way) is not None)
-        name = getattr(teller, way)
-        is_plain = secrets is not None and way == "header" and name.lower() not in secrets
-        return cls(way, name, teller.kind, is_plain)
-
-
-@frozen
-class Bound:
-    """What the map says about the requests of one kind.
-
-    Attributes:
-        noun: Opens the touchpoint; None for requests that are none.
-        journeys: Names of the journeys that the touchpoint is part of.
-        customer: Questions to which an answer is the customer's id.
-        journey: Questions to which an answer identifies the journey.
-        outcomes: Rules for the outcome.
-    """
-
-    noun: touchpoint | None = None
-    journeys: tuple[str, ...] = ()
-    customer: tuple[Asked, ...] = ()
-    journey: tuple[Asked, ...] = ()
-    outcomes: tuple["Judged", ...] = ()
-
-    def outcome(self, status: int, header: Callable[[str], str | None]) -> Outcome | None:
-        """What an answer means to the customer; None where it means that all went well."""
-        for rule in self.outcomes:
-            if rule.holds(status, header):
-                return rule.outcome
-        return "failed" if status >= _FAILURES else None
-
-
-@frozen
-class Judged:
-    """A rule for the outcome, made ready."""
-
-    rule: OutcomeRule
-    _redirect: re.Pattern[str] | None = field(
-        init=False, repr=False, default=Factory(lambda self: self._wanted(), takes_self=True)
-    )
-
-    def _wanted(self) -> re.Pattern[str] | None:
-        redirect = self.rule.redirect
-        return None if redirect is None else _routes.pattern(redirect)
-
-    @property
-    def outcome(self) -> Outcome:
-        """What it means."""
-        return self.rule.outcome
-
-    def holds(self, status: int, header: Callable[[str], str | None]) -> bool:
-        """Whether all that the rule asks for is so."""
-        rule = self.rule
-        if rule.status is not None or self._redirect is not None:
-            code = str(status)
-            if rule.status not in (None, code, f"{code[:1]}xx"):
-                return False
-            wanted = self._redirect
-            if wanted is not None and not _leads_to(wanted, code, header("location")):
-                return False
-        if rule.header is None:
-            return True
-        said = header(rule.header.lower())
-        return said is not None and rule.value in (None, said)
-
-
-def _leads_to(wanted: re.Pattern[str], code: str, location: str | None) -> bool:
-    if location is None or not code.startswith("3"):
-        return False
-    try:
-        path = urlsplit(location).path
-    except ValueError:
-        return False
-    return len(path) <= _routes.LONGEST_PATH and wanted.fullmatch(path) is not None
+_ANYBODYS: Final = ("header", "cookie", "path", "query")
+"""Parts of a request that whoever makes it writes."""
 
 
 class _Door(Block):
@@ -156,8 +53,8 @@ class Visit:
     """
 
     __slots__ = (
-        "_bound", "_contexts", "_door", "_error", "_known", "_outer", "_path", "_requests",
-        "_scope", "_untold", "handle",
+        "_bound", "_contexts", "_door", "_error", "_journey", "_known", "_outer", "_path",
+        "_requests", "_scope", "_untold", "handle",
     )  # fmt: skip
 
     def __init__(
@@ -171,6 +68,7 @@ class Visit:
         self._path = path
         self._contexts: list[Context] = []
         self._scope: RequestScope | None = None
+        self._journey: Journey | None = None
         self._known: object = None
         self._untold = len(bound.customer)
         self.handle: TouchpointHandle | None = None
@@ -216,16 +114,17 @@ class Visit:
         span = None if noun is None else noun.span_of(context)
         if before.pseudonym is not None:
             self._untold = 0  # one of our services has told, and signed it
-        elif self._untold:
+        self._journey = journey = cx.journey or self._told()
+        self._scope = scope = _journey.in_epoch(scope, journey)
+        if self._untold:
             # The touchpoint is about to write on its span all that is known by then.
             scope.spared = span if before is _runtime.current.anonymous else None
-            self._learn(_WAYS)
-        journey = cx.journey or self._journey()
+            self._learn(WAYS)
         is_told = bool(scope.identity.tags) or journey is not None
-        if is_told or any(asked.way in _LATE for asked in self._bound.customer[: self._untold]):
+        if is_told or any(asked.way in LATE for asked in self._bound.customer[: self._untold]):
             scope.expect()  # who it is may be found late, and a consent be refused late
-        if scope.identity.consent != "unknown":
-            _journey.remember_consent(journey, scope.identity)
+        if journey is not None:
+            self._known = _agreed(journey, scope)
         self._door = door
         inner = make(CXContext, (scope, journey, cx.place, cx.interaction, door, cx.handle))
         self._attach(context := with_cx(context, inner))
@@ -243,14 +142,12 @@ class Visit:
         self._contexts.append(context)
         attach(context)
 
-    def _journey(self) -> Journey | None:
-        if not self._bound.journeys:
-            return None
-        name = self._bound.journeys[0]
-        for asked in self._bound.journey:
+    def _told(self) -> Journey | None:
+        for asked in self._bound.journey if self._bound.journeys else ():
             told = self._ask(asked)
             if told is not None:
-                return _journey.told(name, str(told), is_plain=asked.is_plain)
+                name = self._bound.journeys[0]
+                return _identified(name, str(told), is_plain=asked.is_plain)
         return None
 
     def learn(self) -> None:
@@ -258,7 +155,7 @@ class Visit:
         if self._outer is not None:
             self._outer.learn()
         if self._untold:
-            self._learn(_LATE)
+            self._learn(LATE)
 
     def _learn(self, ways: tuple[str, ...]) -> None:
         if self._scope is None or self._scope.identity is not self._known:
@@ -268,7 +165,7 @@ class Visit:
                 told = self._ask(asked) if asked.way in ways else None
                 if told is not None:
                     self._untold = number
-                    _journey.identify_in(self._scope, told, asked.kind)
+                    _identify(self._scope, told, asked.kind, asked.way, self._journey)
                     self._known = self._scope.identity
                     return
         except Exception as error:  # noqa: BLE001
@@ -308,7 +205,7 @@ class Visit:
             return
         try:
             outcome = self._bound.outcome(status, header)
-            if outcome == "failed" and status >= _FAILURES and self._error is None:
+            if outcome == "failed" and status >= FAILURES and self._error is None:
                 handle.fail(str(status))
             elif outcome is not None:
                 handle.outcome(outcome)
@@ -398,3 +295,46 @@ def _tag(context: Context) -> None:
     span, cx = get_current_span(context), cx_of(context)
     if cx is not None and span.is_recording() and getattr(span, "kind", None) in _EDGE_KINDS:
         span.set_attributes(cx.tags())
+
+
+def _identify(
+    scope: RequestScope,
+    customer_id: CustomerId,
+    kind: CustomerKind | None,
+    way: str,
+    journey: Journey | None = None,
+) -> None:
+    """Say who the customer of a request, and of its journey, is.
+
+    A visitor's cookie and an account's number may be the same text, of two different people. Who
+    writes a header does not say by it that they are no customer: anyone could leave the metrics.
+    """
+    if kind == "walkthrough" and way in _ANYBODYS:
+        _guard.count("walkthrough.not_trusted")
+        kind = None
+    if kind == "anonymous":
+        customer_id = f"anonymous:{customer_id}"
+    state = _journey.state_of(journey)
+    found = identity_of(customer_id, kind, None, None, scope.identity, state)
+    scope.identify(found, _runtime.current.tracing)
+
+
+def _agreed(journey: Journey, scope: RequestScope) -> Identity:
+    """Who the customer of a request is, after all that was said of consent on the journey."""
+    if journey.state is not None:
+        _journey.remember_consent(journey, scope.identity)
+        identity = journey.state.consent(scope.identity)
+        if identity is not scope.identity:
+            scope.identify(identity, _runtime.current.tracing)
+    return scope.identity
+
+
+def _identified(name: str, identifier: str, *, is_plain: bool) -> Journey:
+    """The journey that a part of a request identifies.
+
+    Args:
+        name: As in the journey map.
+        identifier: What the request says.
+        is_plain: Whether it may be sent as it stands, if it is an opaque token.
+    """
+    return _journey.known(name, _journey_ids.told(name, identifier, is_plain=is_plain), None)

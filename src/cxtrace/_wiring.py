@@ -1,6 +1,6 @@
 """What ``configure()`` put together, and how it is flushed and shut down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Literal
 
@@ -48,8 +48,7 @@ class Wiring:
             if deliveries:
                 found.append((word, furthest_behind(deliveries)))
         if self.metrics is not None and self.metrics.exporters:
-            exported = sum(exporter.exported for exporter in self.metrics.exporters)
-            failed = sum(exporter.failed for exporter in self.metrics.exporters)
+            exported, failed = self.metrics.exported, self.metrics.failed
             dropped = {"failed": failed} if failed else {}
             found.append(("metrics", Ledger(exported + failed, 0, exported, dropped=dropped)))
         return found
@@ -72,7 +71,9 @@ def flush(wired: Wiring, timeout: float) -> bool:
     told = _observers.drain(seconds(timeout))  # First: a hook may open touchpoints.
     # Our threads work while this one waits for OpenTelemetry's.
     asked = [(each.courier, each.courier.ask()) for each in wired.deliveries]
-    done = _others(wired, "_flush", until, lambda: _flush_others(wired, timeout))
+    done = not wired.has_parts_of_others or within(
+        until - monotonic(), "_flush", lambda: _flush_others(wired, timeout)
+    )
     delivered = [courier.wait(ticket, until) for courier, ticket in asked]
     return told and done and all(delivered)
 
@@ -85,15 +86,9 @@ def shut_down(wired: Wiring, timeout: float) -> bool:
         _guard.count("on_friction.dropped", _observers.waiting())
     couriers = [each.courier for each in wired.deliveries]
     asked = [(courier, courier.ask_to_close(until)) for courier in couriers]
-    done = _others(wired, "_shutdown", until, lambda: _shut_others_down(wired, timeout))
+    done = within(until - monotonic(), "_shutdown", lambda: _shut_others_down(wired, timeout))
     delivered = [courier.close(ticket, until) for courier, ticket in asked]
     return told and done and all(delivered)
-
-
-def _others(wired: Wiring, where: str, until: float, work: Callable[[], bool]) -> bool:
-    if not wired.has_parts_of_others and where == "_flush":
-        return True
-    return within(max(until - monotonic(), 0.0), where, work)
 
 
 def _flush_others(wired: Wiring, timeout: float) -> bool:

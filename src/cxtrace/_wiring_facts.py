@@ -6,12 +6,14 @@ password of an address.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import asdict, frozen
 from opentelemetry import _logs, metrics, propagate, trace
 
 from cxtrace import _config, _runtime
+from cxtrace._keys import EPHEMERAL
 from cxtrace._process_facts import ProcessFacts, others, process
 from cxtrace._wiring_parts import (
     attempt,
@@ -22,9 +24,9 @@ from cxtrace._wiring_parts import (
     owner_of,
     processors_of,
     sampler_of,
+    scrub_of,
     within,
 )
-from cxtrace.privacy import EPHEMERAL
 
 Origin: TypeAlias = Literal["built", "joined", "apart", "others", "none"]
 """Of a provider: ours; of others and joined, untouched or unknown to us; or nobody has set one."""
@@ -71,9 +73,11 @@ class ProcessorFacts(PartFacts):
 
     Attributes:
         exporter: What it hands them to, if anything.
+        scrub: What leaves beside the list that `scrub` lets through; None where all leaves.
     """
 
     exporter: ExporterFacts | None = None
+    scrub: tuple[str, ...] | None = None
 
 
 @frozen
@@ -117,11 +121,15 @@ class KeyFacts:
     Attributes:
         state: ``given``; ``ephemeral``, drawn at random because none was given; or ``missing``,
             where nothing has needed one so far.
-        key_id: Its fingerprint.
+        key_id: Its fingerprint, or the name that it was given.
+        older: Ids of the other keys that are believed.
+        fault: Why the file of keys, as it is now, is not used.
     """
 
     state: Literal["given", "ephemeral", "missing"]
     key_id: str | None
+    older: tuple[str, ...] = ()
+    fault: str | None = None
 
 
 @frozen
@@ -160,10 +168,11 @@ class WiringFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain dictionaries, for a health page."""
-        return asdict(self, value_serializer=_plain)
+        return asdict(self, value_serializer=plain)
 
 
-def _plain(_owner: object, _field: object, value: Any) -> Any:
+def plain(_owner: object, _field: object, value: Any) -> Any:
+    """A value as JSON has it."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -185,7 +194,7 @@ def read() -> WiringFacts:
         propagators=attempt(lambda: tuple(_propagators(propagate.get_global_textmap())), ()),
         service_name=_service_name(provider),
         journey_map=None if journey_map is None else f"{journey_map.name} {journey_map.version}",
-        key=_key(runtime),
+        key=key_facts(runtime),
         others=others(),
         process=process(),
     )
@@ -213,7 +222,8 @@ def _processors(provider: object) -> Iterator[ProcessorFacts]:
     for part in processors_of(provider):
         exporter = exporter_of(part)
         facts = None if exporter is None else exporter_facts(exporter)
-        yield ProcessorFacts(name_of(part), owner_of(part), facts)
+        scrub = attempt(partial(scrub_of, part))
+        yield ProcessorFacts(name_of(part), owner_of(part), facts, scrub)
 
 
 def exporter_facts(exporter: object) -> ExporterFacts:
@@ -266,8 +276,10 @@ def _propagators(propagator: Any) -> Iterator[PartFacts]:
         yield from _propagators(each)
 
 
-def _key(runtime: _runtime.Runtime) -> KeyFacts:
+def key_facts(runtime: _runtime.Runtime) -> KeyFacts:
+    """What is to be known of the keys."""
     if runtime.key is None:
         return KeyFacts("missing", None)
-    key_id = runtime.key.key_id
-    return KeyFacts("ephemeral" if key_id == EPHEMERAL else "given", key_id)
+    key_id, *older = (key.key_id for key in runtime.key.keys)
+    state: Literal["given", "ephemeral"] = "ephemeral" if key_id == EPHEMERAL else "given"
+    return KeyFacts(state, key_id, tuple(older), getattr(runtime.key, "fault", None))

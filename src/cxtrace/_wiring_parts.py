@@ -75,6 +75,12 @@ def exporter_of(part: Any) -> Any:
     return found
 
 
+def scrub_of(part: Any) -> tuple[str, ...] | None:
+    """What a processor lets through beside the list of what may leave; None where all leaves."""
+    scrubber = next((each for each in _held(part) if type(each).__name__ == "Scrubber"), None)
+    return None if scrubber is None else scrubber.kept
+
+
 def _held(part: Any) -> Iterator[Any]:
     """What a part holds, then what its helpers hold, and theirs."""
     holders = [part]

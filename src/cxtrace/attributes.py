@@ -339,7 +339,27 @@ SYNTHETIC_TYPE: Final = "user_agent.synthetic.type"
 """``test`` for scripted or staff walkthroughs, ``bot`` for robots."""
 ERROR_TYPE: Final = "error.type"
 """Class of the exception, or the reason given to ``fail``."""
+EXCEPTION_TYPE: Final = "exception.type"
+"""Class of an exception that is recorded because a setting asks for it."""
+EXCEPTION_MESSAGE: Final = "exception.message"
+"""Its text, scrubbed or as it is."""
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+"""Where it came from."""
+EXCEPTION: Final = "exception"
+"""The event of a span that has these three."""
 FEATURE_FLAG_KEY: Final = "feature_flag.key"
 """Feature flag that selects the variant of a nudge."""
 FEATURE_FLAG_VARIANT: Final = "feature_flag.result.variant"
 """Variant of a nudge, as the feature flag selected it."""
+
+# Together
+
+TAGS: Final = (
+    JOURNEY_NAME,
+    JOURNEY_ID,
+    STAGE_NAME,
+    TOUCHPOINT_NAME,
+    OWNER_FUNCTION,
+    CUSTOMER_PSEUDONYM,
+)
+"""What every span under a touchpoint carries, as far as it is known and consent allows."""

@@ -14,10 +14,11 @@ from typing import Any, Final, Literal, TypeAlias
 from attrs import define, frozen
 
 from cxtrace import _guard, _runtime
+from cxtrace._bound import Asked, Bound, Judged
 from cxtrace._model import Match, Requests, Teller
 from cxtrace._routes import AllTemplates, Routes, Template, unknown
 from cxtrace._touchpoint import touchpoint
-from cxtrace._visit import Asked, Bound, Judged, Visit
+from cxtrace._visit import Visit
 from cxtrace.journey_map import JourneyMap
 from cxtrace.typing import Request
 

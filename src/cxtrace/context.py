@@ -68,6 +68,8 @@ class _Identity(NamedTuple):
     key_id: str | None
     segment: str | None
     linkable: bool
+    epochs: Mapping[str, str]
+    marks: Mapping[str, str]
     tags: Mapping[str, str]
     details: Mapping[str, str]
 
@@ -78,7 +80,9 @@ class Identity(_Identity):
     Attributes:
         consent: State of the consent under which spans are tagged.
         linkable: Whether consent allows the pseudonym and the journey id.
-        tags: Stamped on every span: the pseudonym, or nothing.
+        epochs: The pseudonym under each key that is believed, by key id, as far as it is known.
+        marks: What says that this is no customer but a walkthrough; empty for customers.
+        tags: Stamped on every span: the pseudonym, and the marks of a walkthrough.
         details: Set on touchpoint spans: the tags, key id, kind, segment and consent.
     """
 
@@ -92,9 +96,11 @@ class Identity(_Identity):
         key_id: str | None = None,
         segment: str | None = None,
         linkable: bool = True,
+        epochs: Mapping[str, str] = _NOTHING,
+        marks: Mapping[str, str] = _NOTHING,
     ) -> "Identity":
-        tags: dict[str, str] = {}
-        details: dict[str, str] = {names.CONSENT_STATE: consent}
+        tags: dict[str, str] = {**marks}
+        details: dict[str, str] = {names.CONSENT_STATE: consent, **marks}
         if linkable and pseudonym is not None:
             tags[names.CUSTOMER_PSEUDONYM] = details[names.CUSTOMER_PSEUDONYM] = pseudonym
             if key_id is not None:
@@ -103,9 +109,32 @@ class Identity(_Identity):
             details[names.CUSTOMER_KIND] = kind
         if segment is not None:
             details[names.CUSTOMER_SEGMENT] = segment
-        found = (consent, kind, pseudonym, key_id, segment, linkable, tags, details)
+        found = (consent, kind, pseudonym, key_id, segment, linkable, epochs, marks, tags, details)
         made: Identity = make(cls, found)
         return made
+
+    @property
+    def pseudonyms(self) -> frozenset[str]:
+        """All that the customer is known by, under whichever key."""
+        known = self.epochs.values()
+        return frozenset(known if self.pseudonym is None else (self.pseudonym, *known))
+
+    def under(self, key_id: str | None) -> "Identity":
+        """The same customer under another key, if the pseudonym under that is known."""
+        pseudonym = None if key_id in (None, self.key_id) else self.epochs.get(key_id)
+        if pseudonym is None:
+            return self
+        consent, kind, _, _, segment, linkable, epochs, marks, *_ = self
+        return Identity(consent, kind, pseudonym, key_id, segment, linkable, epochs, marks)
+
+    def refused(self, consent: "Consent" = "withdrawn") -> "Identity":
+        """The same, without what tells one customer from another."""
+        return Identity(consent, self.kind, segment=self.segment, linkable=False, marks=self.marks)
+
+    def marked(self, marks: Mapping[str, str]) -> "Identity":
+        """The same, as one who walks through the journey and is no customer."""
+        consent, kind, pseudonym, key_id, segment, linkable, epochs, *_ = self
+        return Identity(consent, kind, pseudonym, key_id, segment, linkable, epochs, marks)
 
 
 def present(found: Mapping[str, Any]) -> dict[str, Any]:

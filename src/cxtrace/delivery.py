@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import frozen
 from opentelemetry.context import Context
@@ -25,12 +25,16 @@ from cxtrace import _guard, _records
 from cxtrace._answers import Sender
 from cxtrace._courier import Courier
 from cxtrace._deadline import DEADLINE, seconds
-from cxtrace._flights import Limits
+from cxtrace._flights import BATCH, QUEUE, Limits
 from cxtrace._keeper import Disk
 from cxtrace._ledger import DROPPED, RECOVERED, SPOOLED, Books, Ledger
 from cxtrace._spool.format import Signal
 from cxtrace.exceptions import ConfigurationError
 from cxtrace.spool import Spool
+
+T = TypeVar("T")
+Scrub: TypeAlias = Callable[[Sequence[Any]], list[Any]]
+"""Makes new spans for these, that may leave the process."""
 
 _SAMPLED: Final = TraceFlags.SAMPLED
 _DELAYS: Final = {"BSP": 5_000, "BLRP": 1_000}
@@ -55,26 +59,37 @@ class _Delivery:
     """What both kinds share: one exporter, its queue and its books."""
 
     def __init__(
-        self, word: Signal, exporter: Any, limits: Limits, spool: SpoolSettings | None
+        self,
+        word: Signal,
+        exporter: Any,
+        limits: Limits,
+        spool: SpoolSettings | None,
+        scrub: Scrub | None = None,
     ) -> None:
         self.exporter = exporter
-        self._sender = Sender(exporter)
-        folder = None if spool is None else spool.folder / word
-        self.spool = None if spool is None else self._spool(spool, spool.folder / word)
-        self.disk: Disk | None = None
-        self.courier = Courier(word, self._sender.send, self._end, limits, Books())
-        if self.spool is not None and folder is not None:
-            encode, decode = _CODECS[word]
-            self.disk = Disk(self.courier, self.spool, folder, encode, decode)
-            self.courier.keeper = self.disk
+        self._scrub = scrub
+        send = self._scrubbed(Sender(exporter).send)
+        self.courier = Courier(word, send, self._end, limits, Books())
+        self.disk = None if spool is None else self._disk(spool, spool.folder / word)
+        self.courier.keeper = self.disk
 
-    def _spool(self, settings: SpoolSettings, folder: Path) -> Spool:
-        return Spool(
+    def _scrubbed(self, way: Callable[[Sequence[Any]], T]) -> Callable[[Sequence[Any]], T]:
+        """A way out of the process, to the exporter or to the disk, that takes nothing unscrubbed.
+
+        What comes from the disk may be of a time when nothing was: it is scrubbed, once more.
+        """
+        scrub = self._scrub
+        return way if scrub is None else lambda items: way(scrub(items))
+
+    def _disk(self, settings: SpoolSettings, folder: Path) -> Disk:
+        spool = Spool(
             folder,
             max_bytes=settings.max_bytes,
             max_age=settings.max_age,
             on_drop=self._dropped,
         )
+        encode, decode = _CODECS[self.courier.word]
+        return Disk(self.courier, spool, folder, self._scrubbed(encode), decode)
 
     def _dropped(self, signal: str, reason: str, items: int, is_own: bool) -> None:
         courier = self.courier
@@ -89,13 +104,12 @@ class _Delivery:
 
     def begin(self) -> None:
         """Send what other processes have left in the spool; else the first item begins it all."""
-        if self.spool is not None and self.spool.state().segments:
+        if self.disk is not None and not self.disk.spool.is_empty():
             self.courier.start()
             self.courier.ask()
 
     def after_fork(self) -> None:
         """Begin anew in a child, which sends nothing of its parent's."""
-        self._sender.after_fork()
         self._call("after_fork")
         self.courier.after_fork()
 
@@ -127,6 +141,7 @@ class SpanDelivery(_Delivery, SpanProcessor):
         exporter: Of OpenTelemetry's kind. It may raise, be slow or never answer.
         delay: Seconds between two sendings; default ``OTEL_BSP_SCHEDULE_DELAY``.
         spool: Where spans are kept that cannot be sent.
+        scrub: Makes new spans for these, that may leave the process.
 
     Raises:
         ConfigurationError: One of ``OTEL_BSP_…`` cannot be what it is.
@@ -138,8 +153,9 @@ class SpanDelivery(_Delivery, SpanProcessor):
         *,
         delay: float | None = None,
         spool: SpoolSettings | None = None,
+        scrub: Scrub | None = None,
     ) -> None:
-        super().__init__("spans", exporter, limits("BSP", delay), spool)
+        super().__init__("spans", exporter, limits("BSP", delay), spool, scrub)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span; an error of ours never reaches the host."""
@@ -201,8 +217,8 @@ def limits(word: str, delay: float | None = None) -> Limits:
     Raises:
         ConfigurationError: One of them is not above zero, or a batch is larger than the queue.
     """
-    queue = _number(f"OTEL_{word}_MAX_QUEUE_SIZE", 2_048)
-    batch = _number(f"OTEL_{word}_MAX_EXPORT_BATCH_SIZE", min(512, queue))
+    queue = _number(f"OTEL_{word}_MAX_QUEUE_SIZE", QUEUE)
+    batch = _number(f"OTEL_{word}_MAX_EXPORT_BATCH_SIZE", min(BATCH, queue))
     if batch > queue:
         msg = (
             f"OTEL_{word}_MAX_EXPORT_BATCH_SIZE={batch} is more than "

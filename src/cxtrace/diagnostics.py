@@ -9,7 +9,7 @@ from cxtrace import _config, _guard, _runtime, _wiring_facts
 from cxtrace._ledger import Ledger
 from cxtrace._pipelines import LogPipeline, MetricPipeline
 from cxtrace._wiring import Wiring, furthest_behind
-from cxtrace._wiring_facts import WiringFacts
+from cxtrace._wiring_facts import WiringFacts, plain
 from cxtrace.binding import BoundFunction, bound_functions
 from cxtrace.spool import SpoolState
 
@@ -55,6 +55,8 @@ class Report:
         exporter: The one in force, by name; None where it is the host's own.
         journey_map: Name and version, or None.
         key_id: Of the key for pseudonyms; ``ephemeral`` where none was given; None until used.
+        older_keys: Ids of the other keys that are believed.
+        key_fault: Why the file of keys, as it is now, is not used; None where all is well.
         spans: What became of spans, of all sources; None where no exporter is ours. Of several
             exporters, the one that is furthest behind.
         metrics: What became of metrics; None where nobody takes them.
@@ -63,7 +65,7 @@ class Report:
         bindings: Functions that the map binds, and whether each is ``bound``, ``missing``, or
             ``waiting`` for its module to be imported.
         spool: What lies on disk, of all processes that share the spool, by ``spans`` and ``logs``;
-            as it was when it was last looked at.
+            as it was when it was last looked at; left out until then.
         wiring: Which providers, processors, exporters, propagators and sampler are at work, and
             whose they are.
     """
@@ -79,14 +81,12 @@ class Report:
     bindings: tuple[BoundFunction, ...] = ()
     spool: Mapping[str, SpoolState] = field(factory=dict)
     wiring: WiringFacts | None = field(default=None, eq=False)
+    older_keys: tuple[str, ...] = ()
+    key_fault: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain dictionaries, for a health page."""
-        return {
-            **asdict(self),
-            "bindings": [asdict(each) for each in self.bindings],
-            "wiring": None if self.wiring is None else self.wiring.to_dict(),
-        }
+        return asdict(self, value_serializer=plain)
 
 
 def report() -> Report:
@@ -94,11 +94,14 @@ def report() -> Report:
     wired = _config.wiring
     runtime = _runtime.current
     journey_map = runtime.journey_map
+    key = _wiring_facts.key_facts(runtime)
     return Report(
         provider=None if wired is None else wired.mode,
         exporter=None if wired is None else wired.named,
         journey_map=None if journey_map is None else f"{journey_map.name} {journey_map.version}",
-        key_id=None if runtime.key is None else runtime.key.key_id,
+        key_id=key.key_id,
+        older_keys=key.older,
+        key_fault=key.fault,
         spans=None if wired is None or not wired.spans else furthest_behind(wired.spans),
         metrics=None if wired is None else _metrics(wired.metrics),
         logs=None if wired is None else _logs(wired.logs),
@@ -111,15 +114,14 @@ def report() -> Report:
 
 def _spooled(wired: Wiring) -> dict[str, SpoolState]:
     disks = ((each.courier.word, each.disk) for each in wired.deliveries)
-    return {word: disk.state for word, disk in disks if disk is not None}
+    states = ((word, disk.state) for word, disk in disks if disk is not None)
+    return {word: state for word, state in states if state is not None}
 
 
 def _metrics(pipeline: MetricPipeline | None) -> MetricLedger | None:
     if pipeline is None:
         return None
-    exported = sum(exporter.exported for exporter in pipeline.exporters)
-    failed = sum(exporter.failed for exporter in pipeline.exporters)
-    return MetricLedger(pipeline.mode, pipeline.named, exported, failed)
+    return MetricLedger(pipeline.mode, pipeline.named, pipeline.exported, pipeline.failed)
 
 
 def _logs(pipeline: LogPipeline | None) -> LogLedger | None:

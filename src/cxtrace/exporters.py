@@ -4,14 +4,15 @@ An exporter here never raises into the host: what it cannot deliver is a ``FAILU
 one from wrong settings raises ``ConfigurationError``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Final, cast
 
 from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from cxtrace._console import TreeExporter
 from cxtrace._counting import CountingMetricExporter
@@ -23,6 +24,7 @@ from cxtrace._otlp_file import (
     Recording,
     read_spans,
 )
+from cxtrace._scrubbing import Scrubber
 from cxtrace._tree import RecordedSpan
 from cxtrace.exceptions import ConfigurationError
 
@@ -33,6 +35,7 @@ __all__ = [
     "FileSpanExporter",
     "RecordedSpan",
     "Recording",
+    "ScrubbingSpanExporter",
     "TreeExporter",
     "log_exporter",
     "metric_exporter",
@@ -42,6 +45,46 @@ __all__ = [
     "read_spans",
     "span_exporter",
 ]
+
+
+class ScrubbingSpanExporter(SpanExporter):
+    """Takes out of spans what may be about somebody, before another exporter gets them.
+
+    Only attributes on a list leave. Addresses keep host and template of the path, statements of SQL
+    their shape, exceptions their class. The spans themselves are not changed: other processors and
+    exporters see all. ``configure(scrub=True)`` does the same for the exporters of cxtrace.
+
+    Args:
+        inner: Any exporter of spans.
+        keep: What may leave beside the list: keys (``app.tenant``), beginnings of keys (``app.*``)
+            and templates of paths (``/payments/{id}``).
+
+    Raises:
+        ConfigurationError: One of ``keep`` is nothing of the kind.
+
+    """
+
+    def __init__(self, inner: SpanExporter, keep: Iterable[str] = ()) -> None:
+        self._inner = inner
+        self._scrub = Scrubber(keep)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export what may leave."""
+        return self._inner.export(self._scrub(spans))
+
+    def shutdown(self) -> None:
+        """Shut the other exporter down."""
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush the other exporter."""
+        return self._inner.force_flush(timeout_millis)
+
+    def after_fork(self) -> None:
+        """Let the other exporter begin anew in a child, if it is one of cxtrace."""
+        begin_anew = getattr(self._inner, "after_fork", None)
+        if begin_anew is not None:
+            begin_anew()
 
 
 def span_exporter(spec: str) -> SpanExporter:

@@ -22,15 +22,7 @@ TRACE_ID: Final = "trace_id"
 SPAN_ID: Final = "span_id"
 """Key of the current span: 16 hexadecimal digits."""
 
-_TAGS: Final = (
-    names.JOURNEY_NAME,
-    names.JOURNEY_ID,
-    names.STAGE_NAME,
-    names.TOUCHPOINT_NAME,
-    names.OWNER_FUNCTION,
-    names.CUSTOMER_PSEUDONYM,
-)
-_FIELDS: Final = {key: key.replace(".", "_") for key in (TRACE_ID, SPAN_ID, *_TAGS)}
+_FIELDS: Final = {key: key.replace(".", "_") for key in (TRACE_ID, SPAN_ID, *names.TAGS)}
 
 
 def add_context(

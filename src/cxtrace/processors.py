@@ -44,7 +44,7 @@ class StampProcessor(SpanProcessor):
             scope, span_id = cx.scope, span.get_span_context()[1]
             if len(self._watched) >= MAX_WATCHED:
                 _guard.count("scope.spans_not_remembered")
-            elif scope.adopt(span_id, span):
+            elif scope.adopt(span_id, span, cx.journey):
                 self._watched[span_id] = scope
             tags = _tags(cx, scope)
             if tags:

@@ -27,8 +27,19 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from cxtrace import _baggage, _destination, _guard, _journeys, _redirects, _runtime
+from cxtrace import (
+    _baggage,
+    _destination,
+    _guard,
+    _journeys,
+    _marks,
+    _redirects,
+    _runtime,
+    _withdrawals,
+)
 from cxtrace import attributes as names
+from cxtrace._keys import Key
+from cxtrace._pseudonymisers import maker_of
 from cxtrace._scope import RequestScope
 from cxtrace.context import (
     CXContext,
@@ -103,12 +114,17 @@ def _extract(values: Iterable[str] | None, context: Context) -> Context:
             context = _broken_off(context, scope)
         return with_cx(context, make(CXContext, (scope, None, None, None, None, None)))
     members = _baggage.acceptable(header)
-    identity = _identity_of(members) if members else runtime.anonymous
+    # Without a signature there is nothing to be told by, however much the sender is trusted.
+    key = None
+    if runtime.trust_inbound == "signed":
+        key = _runtime.keys().find(_baggage.key_id_of(header))
+    identity = _identity_of(members, key) if members else runtime.anonymous
+    journey = _journey_of(members, "" if key is None else _baggage.clock_of(header), key)
+    if journey is not None and journey.state is not None:
+        identity = journey.state.consent(identity)
     known = identity.pseudonym is not None or identity.consent != "unknown"
     scope = RequestScope(identity, settled=known)
-    # Without a signature there is nothing to be told by, however much the sender is trusted.
-    clock = _baggage.clock_of(header) if runtime.trust_inbound == "signed" else ""
-    return with_cx(context, CXContext(scope, _journey_of(members, clock), _place_of(members)))
+    return with_cx(context, CXContext(scope, journey, _place_of(members)))
 
 
 def _trusted(text: str, runtime: _runtime.Runtime) -> dict[str, str] | None:
@@ -126,7 +142,10 @@ def _trusted(text: str, runtime: _runtime.Runtime) -> dict[str, str] | None:
         _refuse("never_trusted")
         return None
     if runtime.trust_inbound == "signed":
-        fault = _baggage.fault(header.ours, _runtime.key(), time.time())
+        keys = _runtime.keys()
+        fault = _baggage.fault(header.ours, keys, time.time())
+        if fault == "other_key" and keys.refreshed():  # the sender has read of it before us
+            fault = _baggage.fault(header.ours, keys, time.time())
         if fault is not None:
             _refuse(fault)
             return None
@@ -158,22 +177,25 @@ def _broken_off(context: Context, scope: RequestScope) -> Context:
     return set_span_in_context(INVALID_SPAN, context)
 
 
-def _identity_of(members: Mapping[str, str]) -> Identity:
+def _identity_of(members: Mapping[str, str], key: Key | None) -> Identity:
     consent: Any = members.get(names.CONSENT_STATE)
     if consent not in _CONSENTS:
         consent = "unknown"
     pseudonym = members.get(names.CUSTOMER_PSEUDONYM)
+    if pseudonym is not None and _withdrawals.has_withdrawn(pseudonym):
+        consent = "withdrawn"  # which the caller has not heard of
     # Only the signature shows which key the pseudonym was made with.
-    ours = pseudonym is not None and _runtime.current.trust_inbound == "signed"
+    maker = None if pseudonym is None or key is None else maker_of(pseudonym, key)
     return Identity(
         consent=consent,
         pseudonym=pseudonym,
-        key_id=_runtime.key().key_id if ours else None,
+        key_id=maker,
         linkable=_runtime.is_linkable(consent),
+        marks={} if key is None else _marks.told(members),
     )
 
 
-def _journey_of(members: Mapping[str, str], clock: str) -> Journey | None:
+def _journey_of(members: Mapping[str, str], clock: str, key: Key | None) -> Journey | None:
     name = members.get(names.JOURNEY_NAME)
     if name is None:
         return None
@@ -182,6 +204,8 @@ def _journey_of(members: Mapping[str, str], clock: str) -> Journey | None:
         return Journey(name, journey_id)
     state = _journeys.memory.state_of(name, journey_id)
     state.stage = members.get(names.STAGE_NAME, state.stage)
+    if key is not None:
+        state.epoch = key.key_id
     if clock:
         state.learn(clock)
     return Journey(name, journey_id, state=state)
@@ -254,7 +278,7 @@ def _fits(others: list[str], ours: str) -> bool:
 
 def _outbound(context: Context) -> str | None:
     cx = cx_of(context)
-    if cx is None or (cx.journey is None and cx.place is None):
+    if cx is None or (cx.journey is None and cx.place is None and not cx.identity.marks):
         return None
     runtime = _runtime.current
     ours = _goes_to_us(get_current_span(context), runtime)
@@ -269,14 +293,32 @@ def _outbound(context: Context) -> str | None:
         return None
     found = {names.CONSENT_STATE: cx.identity.consent, **cx.tags()}
     members = {key: found[key] for key in allowed if key in found}
-    now, clock = time.time(), _clock_of(cx, members)
-    told = _baggage.signed(members, _runtime.key(), now, clock)
+    now, clock, key = time.time(), _clock_of(cx, members), _key_of(cx)
+    pseudonym = members.get(names.CUSTOMER_PSEUDONYM)
+    if pseudonym is not None and _is_outdated(pseudonym, cx.identity.key_id, key):
+        del members[names.CUSTOMER_PSEUDONYM]
+        _guard.count("baggage.key_is_gone")
+    told = _baggage.signed(members, key, now, clock)
     if not clock or len(told) <= _baggage.MAX_BYTES:
         return told
-    told = _baggage.signed(members, _runtime.key(), now)
+    told = _baggage.signed(members, key, now)
     if len(told) <= _baggage.MAX_BYTES:
         _guard.count("baggage.no_room_for_clock")
     return told
+
+
+def _key_of(cx: CXContext) -> Key:
+    """The key under which the customer is named, or else the journey: the receiver is to stay."""
+    state = None if cx.journey is None else cx.journey.state
+    keys = _runtime.keys()
+    named = keys.find(cx.identity.key_id)
+    began = keys.find(state.epoch) if named is None and state is not None else named
+    return began or keys.newest
+
+
+def _is_outdated(pseudonym: str, key_id: str | None, key: Key) -> bool:
+    """Whether the receiver would take it for one that another key has made."""
+    return key_id is not None and maker_of(pseudonym, key) not in (None, key_id)
 
 
 def _clock_of(cx: CXContext, members: Mapping[str, str]) -> str:

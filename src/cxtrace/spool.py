@@ -162,6 +162,13 @@ class Spool:
         """
         return self._viewer.state(self._account.problem)
 
+    def is_empty(self) -> bool:
+        """Whether the folder has no segment, as far as can be told. Reads none of them."""
+        try:
+            return not self._folder.scan()[0]
+        except OSError:
+            return True
+
     # In and out
 
     def put(self, signal: Signal, items: int, payload: bytes) -> bool:

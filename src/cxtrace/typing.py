@@ -1,5 +1,6 @@
 """Types that users of cxtrace implement or meet in signatures."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from opentelemetry.util.types import AttributeValue as AttributeValue
@@ -9,15 +10,44 @@ CustomerId: TypeAlias = str | int
 
 
 class Pseudonymiser(Protocol):
-    """Turns a raw customer identifier into the pseudonym that may leave the process."""
+    """Turns a raw customer identifier into the pseudonym that may leave the process.
+
+    One that changes its key while it works also has ``pseudonyms(customer_id, tenant)``, which
+    gives the pseudonym under each key that is believed, by key id, the newest first.
+    """
 
     @property
     def key_id(self) -> str:
         """Names the key (and its epoch), so that pseudonyms of two keys are told apart."""
         ...
 
-    def pseudonym(self, customer_id: CustomerId) -> str:
-        """The pseudonym: the same for the same customer and key, useless without the key."""
+    def pseudonym(self, customer_id: CustomerId, tenant: CustomerId | None = None) -> str:
+        """The pseudonym: the same for the same customer and key, useless without the key.
+
+        Args:
+            customer_id: As the application has it.
+            tenant: Of whom the customer is one; pseudonyms of two tenants cannot be linked.
+        """
+        ...
+
+
+class Store(Protocol):
+    """Keeps one short text for each customer: a salt, or a random id.
+
+    Names are keyed digests, in which nobody without the key finds a customer. Values are secret.
+    Calls may block, for they come from a thread of their own, one at a time in each process.
+    """
+
+    def keep(self, names: Sequence[str], value: str) -> str:
+        """The value that is kept under the first name, from now on if it was not before.
+
+        Where nothing is, that of the first of the other names that has one moves there; else
+        ``value`` is kept. This must be one step, whatever other processes do meanwhile.
+        """
+        ...
+
+    def delete(self, names: Sequence[str]) -> int:
+        """Delete what is kept under any of the names, for good; how many there were."""
         ...
 
 

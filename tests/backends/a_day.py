@@ -2,7 +2,8 @@
 
 ``python tests/backends/a_day.py`` sends them where ``OTEL_*`` says. Durations are those of a clock
 that this program sets. Morning and afternoon are alike: 40 people come, 20 want to pay, and nothing
-is left to chance. Each is sent when it is over, for a counter needs two values to grow.
+is left to chance. Each is sent when it is over, for a counter needs two values to grow. With
+``stay`` the process goes on telling its metrics, as that of a service does.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ PAYMENTS = (
 )
 NPS = (9, 9, 10, 10, 10, 7, 8, 8, 3, 6)
 WAITS_FOR_FINANCE = (1_800.0,) * 6 + (7_200.0,) * 3 + (172_800.0,)
+
+BEGUN = time.time() - 3 * 3_600
+"""It is over by now, and not yet long ago, for whoever looks for traces and exemplars."""
 
 now = 0.0
 
@@ -104,12 +108,20 @@ def half_a_day() -> None:
     after_sales()
 
 
-if __name__ == "__main__":
+def live() -> None:
+    """The whole day, and send it."""
     _clock.steady = lambda: now
-    _clock.wall_ns = lambda: int((1.8e9 + now) * 1e9)
+    _clock.wall_ns = lambda: int((BEGUN + now) * 1e9)
     cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml")
     for half in (half_a_day, half_a_day):
         half()
         if not cxtrace.flush(5):
             sys.exit("the metrics were not delivered")
         time.sleep(0.1)  # a store keeps one value of a series for each moment
+
+
+if __name__ == "__main__":
+    live()
+    while "stay" in sys.argv:
+        cxtrace.flush(5)
+        time.sleep(1)

@@ -7,6 +7,7 @@ import pytest
 
 from .metric_stores import MetricStore, Prometheus, VictoriaMetrics
 from .servers import Collector, Jaeger, MissingError, Server, binary
+from .trace_stores import Tempo, VictoriaTraces
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,24 @@ def victoriametrics_binary() -> None:
 
 
 @pytest.fixture(scope="session")
+def oslo_binary() -> None:
+    """OpenSLO's own tool is built: otherwise the test is skipped, and in CI it fails."""
+    _require("oslo")
+
+
+@pytest.fixture(scope="session")
+def pint_binary() -> None:
+    """The linter pint is built: otherwise the test is skipped, and in CI it fails."""
+    _require("pint")
+
+
+@pytest.fixture(scope="session")
+def sloth_binary() -> None:
+    """Sloth is built: otherwise the test is skipped, and in CI it fails."""
+    _require("sloth")
+
+
+@pytest.fixture(scope="session")
 def collector(
     collector_binary: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Collector]:
@@ -46,6 +65,20 @@ def collector(
 def jaeger(jaeger_binary: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
     """A Jaeger that all tests share: look for your own service name in it."""
     with Jaeger(tmp_path_factory.mktemp("jaeger")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tempo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempo]:
+    """A Tempo that all tests share: look for your own stage or journey in it."""
+    with Tempo(tmp_path_factory.mktemp("tempo")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def victoriatraces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaTraces]:
+    """A VictoriaTraces that all tests share: look for your own stage or journey in it."""
+    with VictoriaTraces(tmp_path_factory.mktemp("victoriatraces")) as server:
         yield server
 
 

@@ -7,6 +7,7 @@ They are servers as in `servers.py`. A Collector passes metrics on to one with
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import time
 import urllib.parse
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from .servers import HOST, Config, Server, binary, get
+from .servers import HOST, Config, OnePortServer, binary, get
 
 T = TypeVar("T")
 
@@ -41,20 +42,11 @@ def promtool(*arguments: str | Path) -> str:
     return "" if run.returncode == 0 else run.stdout + run.stderr
 
 
-class MetricStore(Server):
-    """A running, empty store of metrics; one port answers for everything."""
+class MetricStore(OnePortServer):
+    """A running, empty store of metrics."""
 
     otlp_path: str
     """What comes before `/v1/metrics`."""
-
-    @property
-    def url(self) -> str:
-        """Where its HTTP API begins."""
-        return f"http://{HOST}:{self.ports.query}"
-
-    @property
-    def health_url(self) -> str:
-        return self.url + self.health_path
 
     @property
     def otlp_grpc(self) -> str:
@@ -79,6 +71,22 @@ class MetricStore(Server):
         """The one value of this moment, once there is one; several are a ValueError."""
         ((_, value),) = self.query(promql, timeout=timeout)
         return value
+
+    def lines(self, promql: str, *, seconds: int, step: int) -> list[dict[str, str]]:
+        """The labels of the series that have a number at some time until now."""
+        now = time.time()
+        query = {"query": promql, "start": now - seconds, "end": now, "step": step}
+        return [
+            each["metric"]
+            for each in self._ask("query_range", query)["result"]
+            if any(math.isfinite(float(value)) for _, value in each["values"])
+        ]
+
+    def label_values(self, selector: str, label: str) -> list[str]:
+        """The values that a label has in the last day."""
+        now = time.time()
+        query = {"match[]": selector, "start": now - 86_400, "end": now}
+        return [str(each) for each in self._ask(f"label/{label}/values", query)]
 
     def _samples(self, promql: str) -> list[Sample]:
         data = self._ask("query", {"query": promql})
@@ -162,7 +170,7 @@ class Prometheus(MetricStore):
     def _exemplars(self, promql: str) -> list[Exemplar]:
         now = time.time()
         found = self._ask(
-            "query_exemplars", {"query": promql, "start": now - 3600, "end": now + 60}
+            "query_exemplars", {"query": promql, "start": now - 86_400, "end": now + 60}
         )
         return [
             Exemplar(series["seriesLabels"], each["labels"], float(each["value"]))

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -201,7 +202,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "log.txt"
-        program = binary(self.name)
+        program = self.program()
         folder.mkdir(parents=True, exist_ok=True)
         for tries_left in (2, 1, 0):
             self._launch(program)
@@ -241,6 +242,10 @@ class Server:
         """What answers with 200 once the server is ready."""
         return f"http://{HOST}:{self.ports.health}{self.health_path}"
 
+    def program(self) -> Path:
+        """What is started."""
+        return binary(self.name)
+
     def config(self) -> Config:
         """The configuration to start with, on `self.ports`."""
         raise NotImplementedError
@@ -248,6 +253,15 @@ class Server:
     def command(self, binary: Path, config: Path) -> list[str]:
         """What starts the server, with the file of its configuration."""
         return [str(binary), "--config", str(config)]
+
+    def environment(self) -> dict[str, str] | None:
+        """The environment to start in; None for the one of the tests."""
+        return None
+
+    def kill(self) -> None:
+        """End the process in the middle of what it does."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def stop(self) -> None:
         """End the process, and wait until it has written everything; again does nothing."""
@@ -286,7 +300,7 @@ class Server:
             time.sleep(0.05)
 
     def _launch(self, binary: Path) -> None:
-        self.ports = Ports.free()
+        self.ports = self.choose_ports()
         path = self.folder / "config.json"
         path.write_text(json.dumps(self.config(), indent=2))
         with self.log.open("wb") as log:
@@ -296,7 +310,12 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=self.environment(),
             )
+
+    def choose_ports(self) -> Ports:
+        """The ports to start on."""
+        return Ports.free()
 
     def _is_healthy(self) -> bool:
         status, _ = get(self.health_url)
@@ -402,6 +421,26 @@ def get(url: str) -> tuple[int, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+
+
+def run_program(program: Path, environment: Mapping[str, str]) -> None:
+    """Run a program to its end, with these settings of OpenTelemetry and cxtrace and no others."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "CXTRACE_"))}
+    command, env = [sys.executable, str(program)], {**kept, **environment}
+    subprocess.run(command, cwd=BUILD.parents[2], env=env, timeout=120, check=True)
+
+
+class OnePortServer(Server):
+    """A running backend that is asked everything at one port."""
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP interface begins."""
+        return f"http://{HOST}:{self.ports.query}"
+
+    @property
+    def health_url(self) -> str:
+        return self.url + self.health_path
 
 
 def _spans(line: Mapping[str, Any]) -> Iterable[Span]:

@@ -48,7 +48,7 @@ def received(
             [
                 *(sys.executable, "-c", code, "demo", "--json"),
                 *("--otlp", collector.otlp_http, "--protocol", "http/protobuf"),
-                *("--jaeger-ui", nobody),
+                *("--jaeger", nobody),
             ],
             cwd=tmp_path_factory.mktemp("demo"),
             capture_output=True,

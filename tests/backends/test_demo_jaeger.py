@@ -50,7 +50,7 @@ def summary(jaeger: Jaeger, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     code = "from cxtrace.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", code, "demo", "--json", "--protocol", "grpc"]
     done = subprocess.run(
-        [*command, "--otlp", jaeger.otlp_grpc, "--jaeger-ui", jaeger.query_url],
+        [*command, "--otlp", jaeger.otlp_grpc, "--jaeger", jaeger.query_url],
         cwd=tmp_path_factory.mktemp("demo"),
         env={**os.environ, "CXTRACE_KEY": KEY},
         capture_output=True,

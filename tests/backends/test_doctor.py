@@ -1,6 +1,6 @@
-"""``cxtrace doctor`` against a real Jaeger and a real Collector.
+"""``cxtrace doctor`` against real servers.
 
-Tempo and VictoriaTraces are not built here: ``tests/test_doctor.py`` answers as they document it.
+Tempo and VictoriaTraces only where they are given; ``tests/test_doctor.py`` answers as they do.
 """
 
 from __future__ import annotations
@@ -15,37 +15,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from cxtrace.attributes import TAGS
 from cxtrace.platform.doctor import probe, queries
+from tests.doctors import KEY, MAP
 
 from .servers import Collector, Jaeger
+from .trace_stores import Tempo, VictoriaTraces
 
 pytestmark = pytest.mark.backend
 
-MAP = """\
-schema = "cxtrace.map/1"
-name = "shop"
-[functions]
-sales = {}
-it = {}
-[[stage]]
-name = "purchase"
-phase = "customer"
-[[touchpoint]]
-name = "cart.view"
-stage = "purchase"
-owner = "sales"
-influence = { sales = 0.6, it = 0.4 }
-[[touchpoint]]
-name = "pay"
-stage = "purchase"
-owner = "it"
-influence = { sales = 0.4, it = 0.6 }
-[[journey]]
-name = "order"
-goal = "pay"
-[journey.routes]
-direct = ["cart.view", "pay"]
-"""
 GRPC, HTTP = "grpc", "http/protobuf"
 DOCTOR = "import sys; from cxtrace.cli import main; sys.exit(main())"
 
@@ -55,7 +33,7 @@ def doctor(folder: Path, endpoint: str, *arguments: str, **environ: str) -> dict
     (folder / "journeys.toml").write_text(MAP)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "CXTRACE_"))}
     settings = {
-        "CXTRACE_KEY": "VxL3sPqT7kZ0wRb5nYcE1uHfG9jQm-2oiK8e4_tW6rY",
+        "CXTRACE_KEY": KEY,
         "CXTRACE_MAP": "journeys.toml",
         "OTEL_SERVICE_NAME": "shop",
         "OTEL_METRICS_EXPORTER": "none",
@@ -91,11 +69,41 @@ def test_a_probe_is_read_back_from_jaeger(jaeger: Jaeger, tmp_path: Path, protoc
 
     assert (found["verdict"], found["findings"]) == ("Healthy", [])
     read = found["probe"]
-    assert (read["backend"], read["arrived"]) == ("Jaeger", list(probe.TAGS))
+    assert (read["backend"], read["arrived"]) == ("Jaeger", list(TAGS))
     assert (read["lost"], read["changed"], read["is_delivered"]) == ([], [], True)
     trace = jaeger.trace(read["trace_id"])
     assert trace is not None
     assert [span["operationName"] for span in trace["spans"]] == [probe.TOUCHPOINT]
+
+
+@pytest.mark.parametrize("protocol", [GRPC, HTTP])
+def test_a_probe_is_read_back_from_tempo(tempo: Tempo, tmp_path: Path, protocol: str) -> None:
+    """A right configuration is healthy: the probe is in Tempo, with its six tags."""
+    endpoint = tempo.otlp_grpc if protocol == GRPC else tempo.otlp_http
+
+    found = doctor(tmp_path, endpoint, "--query", tempo.url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+
+    assert (found["verdict"], found["findings"]) == ("Healthy", [])
+    read = found["probe"]
+    assert (read["backend"], read["arrived"]) == ("Tempo", list(TAGS))
+    assert (read["lost"], read["changed"], read["is_delivered"]) == ([], [], True)
+    assert [span["name"] for span in tempo.spans(read["trace_id"])] == [probe.TOUCHPOINT]
+
+
+def test_a_probe_is_read_back_from_victoriatraces(
+    victoriatraces: VictoriaTraces, tmp_path: Path
+) -> None:
+    """It takes OTLP over HTTP, and shows the probe with its six tags after a while."""
+    found = doctor(
+        *(tmp_path, victoriatraces.otlp_http),
+        *("--query", victoriatraces.url, "--timeout", "60"),
+        OTEL_EXPORTER_OTLP_PROTOCOL=HTTP,
+    )
+
+    assert (found["verdict"], found["findings"]) == ("Healthy", [])
+    read = found["probe"]
+    assert (read["backend"], read["arrived"]) == ("VictoriaTraces", list(TAGS))
+    assert (read["lost"], read["changed"], read["is_delivered"]) == ([], [], True)
 
 
 def test_the_newer_interface_of_jaeger_gives_the_same(jaeger: Jaeger, tmp_path: Path) -> None:
@@ -126,13 +134,13 @@ def test_metrics_that_are_sent_to_jaeger_are_found(jaeger: Jaeger, tmp_path: Pat
         )
 
         assert ids(found) == ["signal-refused"]
-        assert found["probe"]["arrived"] == list(probe.TAGS)
+        assert found["probe"]["arrived"] == list(TAGS)
 
 
 @pytest.mark.usefixtures("collector_binary")
 def test_a_collector_that_takes_tags_away_is_found(jaeger: Jaeger, tmp_path: Path) -> None:
     """What a processor of the Collector deletes or masks on the way is named."""
-    kept = {*probe.TAGS} - {"cx.journey.id"}
+    kept = {*TAGS} - {"cx.journey.id"}
     redaction = {
         "allow_all_keys": False,
         "allowed_keys": sorted(kept),

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from .metric_stores import MetricStore, Prometheus, Sample, VictoriaMetrics
+from .servers import run_program
 
 pytestmark = pytest.mark.backend
 
@@ -77,15 +75,12 @@ def prometheus_of_a_day(
 
 def live(store: MetricStore) -> None:
     """Send a day to the store, and wait until all of it can be seen."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "CXTRACE_"))}
     chosen = {
         "OTEL_TRACES_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "otlp_proto_http",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{store.otlp_http}/v1/metrics",
     }
-    subprocess.run(
-        [sys.executable, str(A_DAY)], cwd=ROOT, env={**kept, **chosen}, timeout=60, check=True
-    )
+    run_program(A_DAY, chosen)
     visits = 'sum(cx_touchpoint_duration_seconds_count{cx_touchpoint_name="home.visit"})'
     store.query(f"{visits} == {VISITORS}")
 

@@ -16,6 +16,11 @@ from typing import TypeAlias
 Gate: TypeAlias = AbstractContextManager[tuple[str, int]]
 """A server that runs for the time of a ``with``."""
 
+READY = Path(__file__).with_name("gunicorn_ready.py")
+"""gunicorn's configuration that ``wait_for_workers`` needs."""
+
+_WORKERS = 2
+
 _WITH_CONTROL = 25
 """The first gunicorn that opens a socket of its own to be controlled by."""
 
@@ -47,13 +52,32 @@ def server(
         running.wait(30)
 
 
-def gunicorn(folder: Path, application: str, *, automatic: bool = False, **settings: str) -> Gate:
+@contextmanager
+def gunicorn(
+    folder: Path, application: str, *, automatic: bool = False, **settings: str
+) -> Iterator[tuple[str, int]]:
     """Run gunicorn with two workers, if need be under OpenTelemetry's automatic instrumentation."""
+    with (folder / "gunicorn.conf.py").open("a", encoding="utf-8") as file:
+        file.write(READY.read_text(encoding="utf-8"))
     before = (program("opentelemetry-instrument"),) if automatic else ()
-    command = [*before, program("gunicorn"), "--workers", "2", "--bind", "127.0.0.1:0"]
+    command = [*before, program("gunicorn"), "--workers", str(_WORKERS), "--bind", "127.0.0.1:0"]
     if int(version("gunicorn").partition(".")[0]) >= _WITH_CONTROL:
         command.append("--no-control-socket")
-    return server(folder, *command, application, **settings)
+    with server(folder, *command, application, **settings) as address:
+        wait_for_workers(folder / "server.log")
+        yield address
+
+
+def wait_for_workers(log: Path, number: int = _WORKERS) -> None:
+    """Wait until so many of gunicorn's workers have booted, since it began.
+
+    A worker loses the SIGTERM that comes before: the master then waits for it for 30 seconds.
+    """
+    for _ in range(600):
+        if log.read_text(encoding="utf-8").count("has booted") >= number:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"a worker did not boot: {log.read_text(encoding='utf-8')}")
 
 
 def program(name: str) -> str:

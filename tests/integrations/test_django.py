@@ -60,6 +60,7 @@ from django.utils.translation import gettext_lazy
 from rest_framework_simplejwt.tokens import AccessToken
 
 from tests.integrations.django_shop import urls
+from tests.integrations.servers import READY, wait_for_workers
 
 MAP = """
 schema = "cxtrace.map/1"
@@ -924,7 +925,7 @@ def test_ours_stands_directly_inside_of_theirs() -> None:
 ROOT = Path(__file__).parents[2]
 SERVERS = {
     "gunicorn": [
-        *("-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}"),
+        *("-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "-c", str(READY)),
         "django.core.wsgi:get_wsgi_application()",
     ],
     "uvicorn": [
@@ -942,6 +943,7 @@ class Served:
 
     def __init__(self, folder: Path, server: str, how: str = "plain") -> None:
         folder.mkdir()
+        self.folder, self.prefork = folder, server.startswith("gunicorn")
         shutil.copy(shop_settings.FOLDER / "shop.sqlite3", folder)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -990,6 +992,8 @@ class Served:
             said = self.said()
             self.log.close()
             pytest.fail(said)
+        if self.prefork:
+            wait_for_workers(self.folder / "log.txt")
         return self
 
     def __exit__(self, *_: object) -> None:

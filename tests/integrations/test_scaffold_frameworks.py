@@ -1,30 +1,10 @@
 """``cxtrace scaffold`` reads real applications and writes maps that ``cxtrace check`` passes."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.scaffolds import Run, Scaffold, Write, running, scaffolding, writing
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """A function that writes a file of an application."""
-    return writing(tmp_path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """A function that runs ``cxtrace`` in the folder of the application, in its own process."""
-    return running(tmp_path)
-
-
-@pytest.fixture
-def scaffold(tmp_path: Path) -> Scaffold:
-    """A function that scaffolds a map, checks it, and gives its targets with their names."""
-    return scaffolding(tmp_path)
-
+from tests.scaffolds import Run, Scaffold, Write
 
 FASTAPI = """
     from enum import Enum

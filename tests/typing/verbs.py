@@ -236,6 +236,10 @@ customer("a", consent="yes")  # type: ignore[arg-type]
 customer("a", consent=True)  # type: ignore[arg-type]
 customer("a", kind="human")  # type: ignore[arg-type]
 customer(5, consent="withdrawn")
+customer(5, tenant="acme")
+customer(5, tenant=7)
+customer(5, tenant=1.5)  # type: ignore[arg-type]
+identify(5, tenant="acme")
 identify("a", kind="household", consent="not_required")
 identify()  # type: ignore[call-arg]
 identify("a", consent="no")  # type: ignore[arg-type]

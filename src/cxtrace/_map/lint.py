@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
+from cxtrace._blockers import WORDS, is_personal
 from cxtrace._model import Match, Promise
 from cxtrace.exceptions import Problem
 from cxtrace.journey_map import JourneyMap
@@ -51,6 +52,7 @@ def lint(journey_map: JourneyMap) -> list[Finding]:
         _system_words,
         _phases_backwards,
         _journeys_nobody_tells,
+        _people,
     )
     found = chain.from_iterable(rule(journey_map) for rule in rules)
     return sorted(found, key=lambda finding: (finding.problem.file, finding.problem.line))
@@ -153,6 +155,22 @@ def _journeys_nobody_tells(journey_map: JourneyMap) -> Iterator[Finding]:
             message = "no rule tells which requests are part of it"
             message += '; add [request] with journey = { cookie = "visitor" }, or a header'
             yield _warning(journey_map, "journey-not-told", "journey", name, message)
+
+
+def _people(journey_map: JourneyMap) -> Iterator[Finding]:
+    """Words for people in which an address or a number stands; what is sent has none of them."""
+    points, journeys = journey_map.touchpoints, journey_map.journeys
+    texts = (
+        *(("promise", each.id, "claim", each.claim) for each in journey_map.promises.values()),
+        *(("touchpoint", name, "description", t.description) for name, t in points.items()),
+        *(("journey", name, "description", j.description) for name, j in journeys.items()),
+    )
+    for kind, name, key, words in texts:
+        found = None if words is None else is_personal(words)
+        if found is not None:
+            message = f"its {key} seems to hold {WORDS[found]}; keep people out of the map"
+            message += ", but for the contact of a function"
+            yield _warning(journey_map, "personal-value", kind, name, message)
 
 
 def _is_asked(match: Match) -> bool:

@@ -8,6 +8,7 @@ import attrs
 from cxtrace import _routes
 from cxtrace._map.place import At, is_name
 from cxtrace._map.schema import FILE
+from cxtrace._map.shapes import as_name
 from cxtrace._map.source import Source
 from cxtrace._map.tables import Found
 from cxtrace._map.text import shown
@@ -210,7 +211,10 @@ def _check_references(kind: Kind, found: Found, merged: _Merged) -> None:
 def _unknown(at: At, name: str, target: Kind, known: Mapping[str, Found]) -> None:
     what = "function" if target == "functions" else target
     else_say = f"; define it under {_DEFINITIONS[target]}"
-    at.wrong(f"{shown(name)} is not a {what} of this map{at.advice(name, known) or else_say}")
+    # A definition may have a name that is none: what is advised there is advised here.
+    names = [each if is_name(each) else as_name(each) for each in known]
+    advice = at.advice(name, [each for each in names if each is not None])
+    at.wrong(f"{shown(name)} is not a {what} of this map{advice or else_say}")
 
 
 def _check_slow(kind: Kind, found: Found, merged: _Merged) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 
+from cxtrace._blockers import is_personal
 from cxtrace._map.source import KeyPath, Source
 from cxtrace._map.text import choices, guess, key_text
 from cxtrace._model import Place
@@ -55,7 +56,8 @@ class At:
         called = str(index)
         if isinstance(value, dict):
             name = value.get("name")
-            called = name if isinstance(name, str) and is_name(name) else f"#{index + 1}"
+            can_be_shown = isinstance(name, str) and is_name(name) and is_personal(name) is None
+            called = str(name) if can_be_shown else f"#{index + 1}"
         return attrs.evolve(self, path=(*self.path, index), label=f"{self.label}[{called}]")
 
     def wrong(self, message: str) -> Any:

@@ -85,7 +85,7 @@ PROMISE: Final = Record(
             "How the delivered value must compare with the target.",
         ),
         "target": Key(Number(10.0), "What is promised, in the unit."),
-        "unit": Key(Text("s"), "UCUM unit: s, h, d, %, {action} and others."),
+        "unit": Key(Text("s", is_sent=True), "UCUM unit: s, h, d, %, {action} and others."),
         "objective": Key(Objective(), "Share of customers for whom the promise must hold."),
         "begins": Key(
             Name("order.confirm"),
@@ -178,8 +178,10 @@ FILE: Final = Record(
     "a journey map",
     {
         "schema": Key(_Version(), "Version of the grammar."),
-        "name": Key(Text("shop"), "Name of the map; one file of a map says it."),
-        "version": Key(Text("7"), "Version of the map; by default a digest of what it says."),
+        "name": Key(Text("shop", is_sent=True), "Name of the map; one file of a map says it."),
+        "version": Key(
+            Text("7", is_sent=True), "Version of the map; by default a digest of what it says."
+        ),
         "context": Key(
             Many(Name("weather")), "Keys of cx.context that code may set; no other key is sent."
         ),

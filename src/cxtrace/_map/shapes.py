@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from cxtrace import _happy
+from cxtrace._blockers import WORDS, is_personal
 from cxtrace._map.place import BAD, LONGEST_NAME, NAME, At, is_name
 from cxtrace._map.text import finite, literal, shown
 from cxtrace._model import SECONDS, in_seconds
@@ -46,6 +47,7 @@ class Text:
 
     sample: str
     allowed_controls: str = ""
+    is_sent: bool = False
 
     @property
     def example(self) -> str:
@@ -66,7 +68,7 @@ class Text:
         if control is not None:
             message = f"{shown(value)} holds the control character U+{ord(control):04X}"
             return at.wrong(f"{message}; remove it")
-        return value
+        return _nobodys(value, self.sample, at) if self.is_sent else value
 
     def _forbidden(self, char: str) -> bool:
         return char not in self.allowed_controls and unicodedata.category(char) in _CONTROLS
@@ -98,8 +100,8 @@ class Name:
             message = f"{shown(value)} has {len(value)} characters"
             return at.wrong(f"{message}; shorten it to at most {LONGEST_NAME}")
         if is_name(value):
-            return value
-        near = _as_name(value)
+            return _nobodys(value, self.sample, at)
+        near = as_name(value)
         meant = f'did you mean "{near}"?' if near else f"write a name such as {self.example}"
         rule = "lower-case letters, digits and _, with dots between words"
         return at.wrong(f"{shown(value)} is not a name ({rule}); {meant}")
@@ -109,7 +111,17 @@ class Name:
         return {"type": "string", "pattern": f"^{NAME.pattern}$", "maxLength": LONGEST_NAME}
 
 
-def _as_name(text: str) -> str | None:
+def _nobodys(value: str, sample: str, at: At) -> Any:
+    """Refuse, and do not show, what would send an address or a number of somebody."""
+    kind = is_personal(value)
+    if kind is None:
+        return value
+    message = f"the text looks like {WORDS[kind]}, and would be sent"
+    return at.wrong(f"{message}; write one that is nobody's, such as {literal(sample)}")
+
+
+def as_name(text: str) -> str | None:
+    """The name that is nearest to a text which is none, if there is one."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     words = (re.sub(r"[^a-z0-9]+", "_", word).strip("_") for word in plain.split("."))
     near = ".".join(filter(None, words))

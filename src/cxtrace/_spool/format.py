@@ -151,10 +151,9 @@ def _following(descriptor: int, marker: bytes, start: int, size: int) -> int:
     while start < size:
         chunk = os.pread(descriptor, _CHUNK, start)
         at = chunk.find(marker)
-        if at < 0:
-            start += max(len(chunk) - len(marker) + 1, 1)
-        elif _record(descriptor, marker, start + at) is None:
-            start += at + 1
-        else:
-            return start + at
+        while at >= 0:
+            if _record(descriptor, marker, start + at) is not None:
+                return start + at
+            at = chunk.find(marker, at + 1)
+        start += max(len(chunk) - len(marker) + 1, 1)
     return size

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from cxtrace._model import Journey, Promise, Stage, Touchpoint
+from cxtrace._signal_words import unit_word
 from cxtrace.journey_map import JourneyMap
 
 Piece: TypeAlias = tuple[str, str]
@@ -204,7 +205,8 @@ def _promises(journey_map: JourneyMap, on: Paper) -> Iterator[str]:
 
 
 def _promise(promise: Promise, glyphs: Glyphs) -> Iterator[Piece]:
-    yield f"{promise.metric} {promise.op} {promise.target:g} {promise.unit}", ""
+    limit = f"{promise.target:g} {unit_word(promise.unit)}".rstrip()
+    yield f"{promise.metric} {promise.op} {limit}", ""
     if promise.begins is not None:
         yield f"from {promise.begins}", ""
     if promise.ends is not None:

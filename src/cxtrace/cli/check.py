@@ -6,7 +6,6 @@ without importing it, and compared with the map. Exits with 1 if there is an err
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from cxtrace._code_check import compare
 from cxtrace._code_scan import Scan, scan
 from cxtrace._map import find as _map_find
 from cxtrace._map.lint import Finding, Level, lint
+from cxtrace.cli import refuse
+from cxtrace.cli._maps import NO_MAP, absent
 from cxtrace.exceptions import MapError, Problem
 from cxtrace.journey_map import JourneyMap
 from cxtrace.platform.series import ASSUMED, LIMIT, Series, worst_case
@@ -23,13 +24,8 @@ from cxtrace.platform.series import ASSUMED, LIMIT, Series, worst_case
 EXAMPLE: Final = """\
   cxtrace check                            the map that is found, alone
   cxtrace check journeys.toml src/         the map and the code
-  cxtrace check --series journeys.toml     how many time series the metrics can have
+  cxtrace check --series journeys.toml     how many series the metrics can have
   cxtrace check --strict --ignore outside-journeys journeys.toml src/"""
-
-NO_MAP: Final = (
-    "no journey map is found; name one, or set CXTRACE_MAP or [tool.cxtrace] journey_map"
-)
-
 
 NO_CODE: Final = "; no code was named, so none was checked"
 
@@ -39,7 +35,7 @@ RULES: Final = (
     *("different-stage", "different-owner", "different-channel"),
     *("unused-function", "unused-promise", "outside-journeys", "empty-stage"),
     *("owner-without-influence", "one-function-journey", "system-word", "phase-order"),
-    "journey-not-told",
+    *("journey-not-told", "personal-value"),
     *("match-not-found", "match-twice", "undisclosed-nudge", "series"),
 )
 """What can be ignored."""
@@ -73,15 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, print what is found, and give the exit code."""
-    missing = [str(path) for path in arguments.paths if not path.exists()]
-    if missing:
-        print(f"cxtrace check: no such file: {', '.join(missing)}", file=sys.stderr)
-        return 2
+    missing = absent(arguments.paths)
+    if missing is not None:
+        return refuse("check", missing)
     unknown = [rule for rule in arguments.ignore if rule not in RULES]
     if unknown:
         advice = f"the rules are {', '.join(RULES)}"
-        print(f"cxtrace check: {unknown[0]!r} is not a rule; {advice}", file=sys.stderr)
-        return 2
+        return refuse("check", f"{unknown[0]!r} is not a rule; {advice}")
     maps, code = split(arguments.paths)
     scanned = scan(code)
     try:
@@ -91,8 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         counted = []
     else:
         if journey_map is None:
-            print(f"cxtrace check: {NO_MAP}", file=sys.stderr)
-            return 2
+            return refuse("check", NO_MAP)
         findings = [*lint(journey_map), *(compare(journey_map, scanned) if code else ())]
         counted = [(item, _finding(item, journey_map)) for item in worst_case(journey_map)]
         findings += [finding for item, finding in counted if item.past_limit]

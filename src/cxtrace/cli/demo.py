@@ -13,13 +13,13 @@ import json
 import os
 import secrets
 import socket
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from cxtrace.cli import address, refuse
 from cxtrace.cli._demo.asking import refused_by
 from cxtrace.cli._demo.checks import check_spans, check_walks
 from cxtrace.cli._demo.facts import START_JAEGER, DemoError, Found
@@ -30,17 +30,17 @@ from cxtrace.cli._demo.shop import Shop, environment_for, find_shop, protocol_of
 from cxtrace.cli._demo.summary import summary
 from cxtrace.cli._demo.walking import let_customers_in
 from cxtrace.journey_map import JourneyMap
+from cxtrace.platform.trouble import why
 from cxtrace.privacy import HmacPseudonymiser, Key
 
 EXAMPLE: Final = """\
-  cxtrace demo                                  telemetry goes to a file in ./cxtrace-demo/
-  cxtrace demo --otlp http://localhost:4317     to Jaeger or a Collector, over gRPC
-  cxtrace demo --otlp http://localhost:4318     the same over HTTP"""
+  cxtrace demo                                to a file in ./cxtrace-demo/
+  cxtrace demo --otlp http://localhost:4317   to Jaeger or a Collector, by gRPC
+  cxtrace demo --otlp http://localhost:4318   the same by HTTP"""
 
 FILE: Final = "telemetry.jsonl"
 """What the services write, if it goes to a file: spans, metrics and log records."""
 
-_SCHEMES: Final = ("http", "https")
 _NEEDED: Final = {
     "fastapi": "fastapi",
     "flask": "flask",
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--otlp",
         metavar="URL",
+        type=address,
         help="send to a Collector or Jaeger here, instead of to a file; port 4318 means HTTP",
     )
     parser.add_argument(
@@ -69,8 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --otlp: speak this, whatever the port",
     )
     parser.add_argument(
-        "--jaeger-ui",
+        "--jaeger",
         metavar="URL",
+        type=address,
         help="with --otlp: where Jaeger shows traces; by default port 16686 of the same host",
     )
     parser.add_argument(
@@ -88,17 +90,19 @@ def run(arguments: argparse.Namespace) -> int:
     shop = find_shop()
     wrong = _wrong_use(arguments, shop)
     if shop is None or wrong:
-        print(f"cxtrace demo: {wrong}", file=sys.stderr)
-        return 2
+        return refuse("demo", wrong)
+    folder = arguments.keep.absolute()
+    try:
+        _clear(folder)
+    except OSError as error:
+        return refuse("demo", f"--keep {arguments.keep} cannot be written: {why(error)}")
     try:
         with interruptions.received():
-            found = _demonstrate(arguments, shop)
-    except (DemoError, OSError) as error:
-        print(f"cxtrace demo: {error}", file=sys.stderr)
-        return 1
+            found = _demonstrate(arguments, shop, folder)
+    except DemoError as error:
+        return refuse("demo", str(error), 1)
     except KeyboardInterrupt:
-        print("cxtrace demo: stopped, and so are the services", file=sys.stderr)
-        return 1
+        return refuse("demo", "stopped, and so are the services", 1)
     if arguments.json:
         print(json.dumps(summary(found), indent=2, ensure_ascii=False))
     else:
@@ -109,15 +113,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _wrong_use(arguments: argparse.Namespace, shop: Shop | None) -> str:
     if shop is None:
         return "this installation does not contain the shop; install cxtrace from its wheel"
-    if arguments.keep.exists() and not arguments.keep.is_dir():
-        return f"--keep {arguments.keep}: this is not a folder"
     missing = [package for module, package in _NEEDED.items() if not _is_installed(module)]
     if missing:
         source = "cxtrace" if shop.search_path is None else str(shop.search_path.parent)
         return f"{', '.join(missing)} missing; run: pip install '{source}[demo]'"
     if arguments.otlp is None:
-        alone = [name for name in ("protocol", "jaeger_ui") if getattr(arguments, name)]
-        return f"--{alone[0].replace('_', '-')} is of use with --otlp only" if alone else ""
+        alone = [name for name in ("protocol", "jaeger") if getattr(arguments, name)]
+        return f"--{alone[0]} is of use with --otlp only" if alone else ""
     return _unreachable(arguments.otlp)
 
 
@@ -129,27 +131,27 @@ def _is_installed(module: str) -> bool:
 
 
 def _unreachable(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.port:
+        return f"--otlp {url}: write it with its port, such as http://localhost:4317"
     try:
-        parts = urlsplit(url)
-        where = (parts.hostname or "", parts.port or 0) if parts.scheme in _SCHEMES else ("", 0)
-    except ValueError:
-        where = ("", 0)
-    if not all(where):
-        return f"--otlp {url}: write a URL with its port, such as http://localhost:4317"
-    try:
-        socket.create_connection(where, timeout=3).close()
+        socket.create_connection((str(parts.hostname), parts.port), timeout=3).close()
     except OSError as error:
         return f"nothing takes OTLP at {url} ({error.strerror or error}); try: {START_JAEGER}"
     return ""
 
 
-def _demonstrate(arguments: argparse.Namespace, shop: Shop) -> Found:
-    began = time.monotonic()
-    folder = arguments.keep.absolute()
-    file = None if arguments.otlp else folder / FILE
+def _clear(folder: Path) -> None:
+    """Make the folder, or take out what an earlier run has left, and see that it can be written."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (folder / FILE, *(folder / f"{name}.log" for name in PROGRAMS)):
         old.unlink(missing_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def _demonstrate(arguments: argparse.Namespace, shop: Shop, folder: Path) -> Found:
+    began = time.monotonic()
+    file = None if arguments.otlp else folder / FILE
     key = os.environ.get("CXTRACE_KEY") or secrets.token_urlsafe(32)
     otlp = arguments.otlp
     refused = refused_by(otlp, protocol_of(arguments)) if otlp else []

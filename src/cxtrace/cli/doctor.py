@@ -19,16 +19,16 @@ from typing import Any, Final
 from attrs import evolve
 
 from cxtrace._tree import printable
-from cxtrace.cli import _drawing, print_no_more
+from cxtrace.cli import _drawing, address, print_no_more, refuse
 from cxtrace.cli.map import NARROWEST, WIDEST, glyphs
 from cxtrace.platform.doctor.subject import Finding, plural
 from cxtrace.platform.doctor.visit import Diagnosis, Question, visit
 
 EXAMPLE: Final = """\
-  cxtrace doctor                                          what a service started here would be
-  cxtrace doctor --app shop.main:app                      an application
-  cxtrace doctor --query http://localhost:16686           the probe is read back from Jaeger
-  cxtrace doctor --no-probe --json                        nothing is sent, and JSON"""
+  cxtrace doctor                                  a service started here
+  cxtrace doctor --app shop.main:app              an application
+  cxtrace doctor --query http://localhost:16686   find the probe in Jaeger
+  cxtrace doctor --no-probe --json                nothing is sent, and JSON"""
 
 _LONGEST: Final = 600.0
 _COLOURS: Final = {"error": "31", "warning": "33", "note": "36", "good": "32", "bold": "1"}
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--query",
         metavar="URL",
+        type=address,
         help="read the probe back from the Jaeger, Tempo or VictoriaTraces at this address",
     )
     parser.add_argument(
@@ -65,9 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= _LONGEST or math.isnan(seconds):
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LONGEST:.0f}")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and {_LONGEST:.0f}")
     return seconds
 
 
@@ -75,13 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Examine, print what is found, and give the exit code."""
     wrong = _wrong_use(arguments)
     if wrong:
-        print(f"cxtrace doctor: {wrong}", file=sys.stderr)
-        return 2
+        return refuse("doctor", wrong)
     found = visit(Question(arguments.app, arguments.query, arguments.timeout, arguments.probe))
     if arguments.json:
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
     else:
-        text = "\n".join(_lines(found, _paper()))
+        text = "\n".join(_lines(found, paper_of()))
     try:
         print(text, flush=True)
     except BrokenPipeError:  # what was found is so, even if nobody reads it
@@ -91,18 +94,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _wrong_use(arguments: argparse.Namespace) -> str:
-    """What cannot be meant; the address is not repeated, for it may hold a password."""
-    if arguments.query is not None:
-        if not arguments.probe:
-            return "--query reads a probe back, and --no-probe sends none; leave one of them"
-        if not arguments.query.startswith(("http://", "https://")):
-            return "--query must be an address that begins with http:// or https://"
+    if arguments.query is not None and not arguments.probe:
+        return "--query reads a probe back, and --no-probe sends none; leave one of them"
     if arguments.app is not None and not arguments.app.partition(":")[0].strip():
         return "--app must name a module, as shop.main or shop.main:app"
     return ""
 
 
-def _paper() -> _drawing.Paper:
+def paper_of() -> _drawing.Paper:
+    """What standard output can show."""
     width = shutil.get_terminal_size((100, 24)).columns
     plain = _drawing.paper(max(NARROWEST, min(WIDEST, width)), glyphs(sys.stdout.encoding))
     shows = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -127,11 +127,12 @@ def _lines(found: Diagnosis, on: _drawing.Paper) -> Iterator[str]:
 def _told(finding: Finding, on: _drawing.Paper) -> Iterator[str]:
     yield f"{on.paint(finding.level, finding.level)} [{finding.id}]"
     for line in finding.found.splitlines():
-        yield from _wrapped(line, " " * _HANG, on)
-    yield from _wrapped(finding.advice, f"{on.glyphs.arrow:>{_HANG - 1}} ", on)
+        yield from wrapped(line, " " * _HANG, on)
+    yield from wrapped(finding.advice, f"{on.glyphs.arrow:>{_HANG - 1}} ", on)
 
 
-def _wrapped(text: str, first: str, on: _drawing.Paper) -> list[str]:
+def wrapped(text: str, first: str, on: _drawing.Paper) -> list[str]:
+    """A text as lines, the later ones as far to the right as ``first`` is long."""
     return textwrap.wrap(
         printable(text),
         on.width,

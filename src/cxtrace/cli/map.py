@@ -1,5 +1,6 @@
 """Draw a journey map: in the terminal, as a Mermaid diagram, as JSON.
 
+With --live, what was measured is laid over it: also as a page of HTML that needs nothing else.
 Colour is used only in a terminal, and not at all if NO_COLOR is set.
 """
 
@@ -9,20 +10,23 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Final, TextIO
 
-from cxtrace.cli import _drawing
-from cxtrace.cli.check import NO_MAP
-from cxtrace.exceptions import MapError
+from cxtrace._map import find as _find
+from cxtrace.cli import _drawing, _live, _maps, is_among, refuse, save
 from cxtrace.journey_map import JourneyMap, json_schema
 from cxtrace.platform import mermaid
 
 EXAMPLE: Final = """\
-  cxtrace map                                             the map that is found
-  cxtrace map examples/journeys.toml                      a map in a file
-  cxtrace map --format mermaid --journey first_order      one journey, for a wiki
-  cxtrace map --format schema > journey-map.schema.json   the JSON Schema, for an editor"""
+  cxtrace map                                          the map that is found
+  cxtrace map examples/journeys.toml                   a map in a file
+  cxtrace map --format mermaid --journey first_order   one journey, for a wiki
+  cxtrace map --format schema > map.schema.json        for an editor
+  cxtrace map --live telemetry.jsonl                   what was measured, too
+  cxtrace map --live http://localhost:9090 --format html -o map.html
+                                                       from Prometheus, a page"""
 
 NARROWEST: Final = 40
 WIDEST: Final = 120
@@ -30,50 +34,74 @@ WIDEST: Final = 120
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command understands."""
-    parser.add_argument(
-        "maps",
-        nargs="*",
-        metavar="MAP",
-        type=Path,
-        help=".toml files or directories of them; without one the map is found",
-    )
+    _maps.add_argument(parser)
     parser.add_argument(
         "--format",
-        choices=["text", "mermaid", "json", "toml", "schema"],
+        choices=["text", "mermaid", "json", "toml", "schema", "html"],
         default="text",
-        help="what to print: a drawing (the default), a diagram, the map as data, or the schema",
+        help="what to print: a drawing (the default), a diagram, the map as data, the schema, or, "
+        "with --live, a page",
     )
     parser.add_argument("--journey", metavar="NAME", help="with mermaid: draw this journey alone")
     parser.add_argument(
         "--json", action="store_const", const="json", dest="format", help="same as --format json"
     )
+    _live.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the map and give the exit code."""
+    if arguments.live is not None or arguments.format == "html":
+        wrong = _live.wrong_use(arguments)
+        if wrong is not None:
+            return refuse("map", wrong)
     if arguments.format == "schema":
-        print(json.dumps(json_schema(), indent=2))
-        return 0
-    missing = [str(path) for path in arguments.maps if not path.exists()]
-    if missing:
-        return _wrong_use(f"no such file: {', '.join(missing)}")
-    try:
-        journey_map = JourneyMap.find(arguments.maps or None)
-    except MapError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if journey_map is None:
-        return _wrong_use(NO_MAP)
+        return _deliver(json.dumps(json_schema(), indent=2), arguments.output)
+    journey_map = _maps.read("map", arguments.maps)
+    if isinstance(journey_map, int):
+        return journey_map
     journey = arguments.journey
     if journey is not None and journey not in journey_map.journeys:
-        return _wrong_use(f"the map has no journey {journey!r}: {', '.join(journey_map.journeys)}")
-    print(_text(journey_map, arguments.format, journey).rstrip("\n"))
-    return 0
+        return refuse("map", _maps.unknown("journey", journey, journey_map.journeys))
+    if _is_read(arguments):
+        return refuse("map", f"{arguments.output} is what is read: write to another file")
+    if arguments.live is None:
+        return _deliver(_text(journey_map, arguments.format, journey), arguments.output)
+    return _deliver_live(journey_map, arguments)
 
 
-def _wrong_use(message: str) -> int:
-    print(f"cxtrace map: {message}", file=sys.stderr)
-    return 2
+def _is_read(arguments: argparse.Namespace) -> bool:
+    """Whether the file to be written is the map, or what was measured."""
+    file: Path | None = arguments.output
+    if file is None:
+        return False
+    maps = _find.locate(arguments.maps or None, os.environ, Path()) or ()
+    read = chain.from_iterable(map(_find.files, maps))
+    return is_among(file, [*read, *map(Path, arguments.live or ())])
+
+
+def _deliver_live(journey_map: JourneyMap, arguments: argparse.Namespace) -> int:
+    try:
+        live = _live.read(arguments.live, arguments.window, journey_map)
+    except _live.SourceError as error:
+        return refuse("map", str(error), 1)
+    except OSError as error:
+        return refuse("map", _live.unread(error))
+    on = _drawing.Paper(WIDEST, _drawing.UNICODE, {})
+    if arguments.output is None:
+        on = paper(journey_map, sys.stdout, os.environ)
+    return _deliver(_live.text(live, arguments, on), arguments.output)
+
+
+def _deliver(text: str, file: Path | None) -> int:
+    """Print a text, or write it to a file."""
+    if file is None:
+        print(text.rstrip("\n"))
+        return 0
+    code = save("map", file, text.rstrip("\n") + "\n")
+    if code == 0:
+        print(f"written   {file}")
+    return code
 
 
 def _text(journey_map: JourneyMap, form: str, journey: str | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from cxtrace._project import tool_table
+from cxtrace.cli import refuse
 from cxtrace.exceptions import ConfigurationError
 
 EXAMPLE: Final = "  CXTRACE_MAP=journeys.toml cxtrace run -- gunicorn shop.wsgi"
@@ -32,13 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Become the service."""
     command = arguments.command[arguments.command[:1] == ["--"] :]
     if not command:
-        print("cxtrace run: name a command: cxtrace run -- gunicorn shop.wsgi", file=sys.stderr)
-        return _NOT_FOUND
+        return refuse("run", "name a command: cxtrace run -- gunicorn shop.wsgi", _NOT_FOUND)
     program = shutil.which(command[0], path=_search_path())
     if program is not None:
         _become(program, command[1:])
-    print(f"cxtrace run: {command[0]!r} is no program on the path", file=sys.stderr)
-    return _NOT_FOUND
+    return refuse("run", f"{command[0]!r} is no program on the path", _NOT_FOUND)
 
 
 def _search_path() -> str:

@@ -11,16 +11,17 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from cxtrace.cli import refuse, save
 from cxtrace.platform.scaffold.draft import Draft, draft
 from cxtrace.platform.scaffold.facts import ScaffoldError
 from cxtrace.platform.scaffold.targets import read
 from cxtrace.platform.scaffold.writing import write
 
 EXAMPLE: Final = """\
-  cxtrace scaffold shop.main:app                      FastAPI, Starlette, Flask or Celery
-  cxtrace scaffold "shop:create_app()"                what a function makes
-  cxtrace scaffold django:project.settings            Django, with its settings
-  cxtrace scaffold openapi.json                       an OpenAPI file, or .yaml with PyYAML
+  cxtrace scaffold shop.main:app              FastAPI, Starlette, Flask, Celery
+  cxtrace scaffold "shop:create_app()"        what a function makes
+  cxtrace scaffold django:project.settings    Django, with its settings
+  cxtrace scaffold openapi.json               OpenAPI; .yaml needs PyYAML
   cxtrace scaffold shop.main:app shop.tasks:celery -o journeys.toml"""
 
 
@@ -58,16 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, guess, write, and give the exit code."""
     output: Path | None = arguments.output
     if output is not None and output.exists() and not arguments.force:
-        return _refuse(f"{output} exists; choose another file, or replace it with --force", 1)
-    if output is not None and not output.parent.is_dir():
-        return _refuse(f"there is no folder {output.parent}; make it, or choose another", 2)
+        return refuse(
+            "scaffold", f"{output} exists; choose another file, or replace it with --force"
+        )
     name = arguments.name
     if name is not None and not (name.strip() and name.isprintable()):
-        return _refuse(f"--name {name!r}: write words, such as shop", 2)
+        return refuse("scaffold", f"--name {name!r}: write words, such as shop")
     try:
         applications = [read(target) for target in arguments.targets]
     except ScaffoldError as error:
-        return _refuse(str(error), 2)
+        return refuse("scaffold", str(error))
     made = draft(
         applications,
         name or _name(applications[0].name),
@@ -75,21 +76,19 @@ def run(arguments: argparse.Namespace) -> int:
         everything=arguments.everything,
     )
     if not made.steps:
-        return _refuse(f"nothing is found in {', '.join(arguments.targets)}{_left_out(made)}", 1)
+        return refuse(
+            "scaffold", f"nothing is found in {', '.join(arguments.targets)}{_left_out(made)}", 1
+        )
     text = write(made)
-    if output is not None:
-        output.write_text(text, encoding="utf-8")
+    code = 0 if output is None else save("scaffold", output, text)
+    if code != 0:
+        return code
     if arguments.json:
         print(json.dumps(made.to_dict(), indent=2, ensure_ascii=False))
     elif output is None:
         print(text, end="")
     print(_summary(made, output), file=sys.stderr)
     return 0
-
-
-def _refuse(message: str, code: int) -> int:
-    print(f"cxtrace scaffold: {message}", file=sys.stderr)
-    return code
 
 
 def _name(found: str) -> str:

@@ -23,7 +23,7 @@ import wrapt
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.propagators.textmap import Getter
 
-from cxtrace import _guard, _routes
+from cxtrace import _guard
 from cxtrace._config import flush
 from cxtrace._routes import Templates
 from cxtrace._visit import Visit
@@ -164,8 +164,7 @@ def _template(scope: Scope) -> str | None:
     templates = _templates(scope)
     if templates is None:
         return None
-    path = scope["path"]
-    fitting = [each for each in templates.all if _routes.pattern(each).fullmatch(path)]
+    fitting = templates.fitting(scope["path"])
     if len(fitting) > 1:
         return _template_of(scope["app"].routes, scope)  # to ask the framework itself is slow
     return fitting[0] if fitting else None

@@ -11,14 +11,6 @@ from cxtrace._tree import RecordedSpan
 from cxtrace.cli._demo.facts import SERVICES, Check, Walk, of_journey, services_of
 from cxtrace.privacy import HmacPseudonymiser
 
-_SIX_TAGS: Final = (
-    names.JOURNEY_NAME,
-    names.JOURNEY_ID,
-    names.STAGE_NAME,
-    names.TOUCHPOINT_NAME,
-    names.OWNER_FUNCTION,
-    names.CUSTOMER_PSEUDONYM,
-)
 _PERSONAL: Final = ("id", "email", "address", "card", "letter")
 
 
@@ -62,7 +54,7 @@ def _check_tags(spans: Sequence[RecordedSpan]) -> Check:
     short = Counter(
         f"{span.service_name} {span.name} has no {tag}"
         for span in stock
-        for tag in _SIX_TAGS
+        for tag in names.TAGS
         if tag not in span.attributes
     )
     return Check(

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from cxtrace import attributes as names
 from cxtrace._tree import RecordedEvent, RecordedSpan
 from cxtrace.cli._demo.facts import SERVICES, DemoError, Walk, services_of
 from cxtrace.exporters import read_spans
+from cxtrace.platform.links import urls
+from cxtrace.platform.links.searches import search_for
 
 _READ_SECONDS: Final = 10.0
+_SERVICE: Final = "storefront"
 
 
 def read_file(file: Path) -> tuple[Sequence[RecordedSpan], bytes]:
@@ -27,21 +29,19 @@ def read_file(file: Path) -> tuple[Sequence[RecordedSpan], bytes]:
 
 def jaeger_ui(arguments: argparse.Namespace) -> str | None:
     """Where the Jaeger is that spans are sent to; None if they go to a file."""
-    if arguments.otlp is None or arguments.jaeger_ui:
-        return arguments.jaeger_ui and str(arguments.jaeger_ui).rstrip("/")
+    if arguments.otlp is None or arguments.jaeger:
+        return arguments.jaeger and str(arguments.jaeger).rstrip("/")
     host = urlsplit(arguments.otlp).hostname
     return f"http://[{host}]:16686" if ":" in host else f"http://{host}:16686"
 
 
 def jaeger_url(ui: str, journey_id: str) -> str:
     """Where Jaeger shows all traces of a journey."""
-    return f"{ui}/search?{_query(journey_id)}"
+    return urls.jaeger(ui, search_for("journey", journey_id), _SERVICE)
 
 
 def _query(journey_id: str) -> str:
-    tags = json.dumps({names.JOURNEY_ID: journey_id}, separators=(",", ":"))
-    asked = {"service": "storefront", "tags": tags, "lookback": "2d", "limit": 200}
-    return urlencode(asked, quote_via=quote)
+    return urls.jaeger_query(search_for("journey", journey_id), _SERVICE)
 
 
 def read_jaeger(ui: str, walks: Sequence[Walk]) -> tuple[Sequence[RecordedSpan] | None, bytes]:

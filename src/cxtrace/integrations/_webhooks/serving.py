@@ -18,14 +18,18 @@ from cxtrace.integrations._webhooks.receipts import Receipt, refused
 Message: TypeAlias = MutableMapping[str, Any]
 
 MOST_AT_WORK: Final = 16
-"""Deliveries that threads of ours work on at one time; while there are more, senders come again."""
+"""Deliveries to one receiver that threads of ours work on at one time.
+
+While there are more, its senders come again; those of another receiver are served.
+"""
 
 PATIENCE: Final = 10.0
 """Seconds that a sender waits for such a thread: longer than most of them do."""
 
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
-_at_work: set[object] = set()
+_at_work: dict[object, object] = {}
+"""By delivery: its receiver."""
 
 
 @frozen
@@ -70,18 +74,18 @@ class ASGI(_Application):
             loop = asyncio.get_running_loop()
         except RuntimeError:  # another kind of event loop, into which no thread of ours can call
             return take()
-        if len(_at_work) >= MOST_AT_WORK:
+        if sum(each is self for each in [*_at_work.values()]) >= MOST_AT_WORK:
             return refused("unfinished", self.touchpoint)
         done: asyncio.Future[Receipt] = loop.create_future()
         work = (partial(copy_context().run, take), loop, done)
-        _at_work.add(done)
+        _at_work[done] = self
         try:
             threading.Thread(
                 target=self._work, args=work, name="cxtrace_webhook", daemon=True
             ).start()
         except RuntimeError as error:  # the process has too many
             _guard.swallow("webhooks", error)
-            _at_work.discard(done)
+            _at_work.pop(done, None)
             return refused("unfinished", self.touchpoint)
         try:
             return await asyncio.wait_for(done, PATIENCE)
@@ -100,7 +104,7 @@ class ASGI(_Application):
             _guard.swallow("webhooks", error)
             receipt = refused("unfinished", self.touchpoint)
         finally:
-            _at_work.discard(done)
+            _at_work.pop(done, None)
         with suppress(RuntimeError):  # the event loop has been closed since
             loop.call_soon_threadsafe(_answer, done, receipt)
 

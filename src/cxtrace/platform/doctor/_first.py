@@ -10,15 +10,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 _HEARD_OF = ("cxtrace", "opentelemetry")
 _ENOUGH = 1_000
-_SETTINGS = "cxtrace._settings"
 
 
 class Heard(logging.Handler):
@@ -32,49 +28,6 @@ class Heard(logging.Handler):
         """Keep one message."""
         if len(self.said) < _ENOUGH:
             self.said.append(record.getMessage())
-
-
-class CarefulWithSpools:
-    """Lets no spool be used that belongs to another user, and none at all without a probe.
-
-    The settings keep it, so that it is examined, but no exporter gets it. It is done while their
-    module is loaded, whoever imports it first, and however the spool was set.
-
-    Args:
-        sends: Whether a probe is sent.
-    """
-
-    def __init__(self, *, sends: bool) -> None:
-        self._sends = sends
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Find the module of the settings, and no other."""
-        if name != _SETTINGS:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        loader: Any = spec and spec.loader
-        load = loader.exec_module
-
-        def load_and_change(module: Any) -> None:
-            load(module)
-            module.Settings.spool_for = self.careful(module.Settings.spool_for)
-
-        loader.exec_module = load_and_change
-        return spec
-
-    def careful(self, spool_for: Callable[..., Any]) -> Callable[..., Any]:
-        """The method that gives an exporter its spool, or none."""
-
-        def given(settings: Any, exporter: object, number: int = 0) -> Any:
-            found = spool_for(settings, exporter, number)
-            if found is None or not self._sends:
-                return None
-            folder = importlib.import_module("cxtrace.platform.doctor.folder")
-            return found if folder.stranger(found.folder) is None else None
-
-        return given
 
 
 class TroubleError(Exception):
@@ -91,10 +44,12 @@ def main() -> None:
     for name in _HEARD_OF:
         logging.getLogger(name).addHandler(heard)
     sys.argv[:] = [asked["app"] or "cxtrace"]
-    sys.meta_path.insert(0, CarefulWithSpools(sends=asked["probe"]))
     result = _diagnosed(asked, heard)
     with os.fdopen(answer, "w", encoding="utf-8") as out:
         json.dump(result, out)
+    if asked["is_silent"]:
+        # Whoever exits sends what waits, and the newest metrics.
+        os._exit(0)
 
 
 def _diagnosed(asked: dict[str, Any], heard: Heard) -> dict[str, Any]:
@@ -106,7 +61,7 @@ def _diagnosed(asked: dict[str, Any], heard: Heard) -> dict[str, Any]:
             refusal = _refusal(error.__cause__)
             if refusal is None:
                 return {"trouble": str(error)}
-    patient = importlib.import_module("cxtrace.platform.doctor.patient")
+    patient = importlib.import_module(asked["patient"])
     found: dict[str, Any] = patient.diagnose(asked, app, refusal, heard.said)
     return found
 

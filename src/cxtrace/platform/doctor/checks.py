@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from cxtrace import _guard
-from cxtrace.platform.doctor import endpoints, folder, keys, order, providers, settings
+from cxtrace.platform.doctor import endpoints, folder, keys, order, personal, providers, settings
 from cxtrace.platform.doctor.subject import Finding, Findings, Subject, by_level
 
 Check = Callable[[Subject], Findings]
@@ -32,8 +32,11 @@ LOOKING: Final[tuple[Check, ...]] = (
     order.propagators,
     order.middlewares,
     keys.key_state,
+    keys.key_file,
     settings.journey_map,
     settings.bindings,
+    personal.exceptions,
+    personal.values,
     folder.spool,
 )
 """Checks that ask nobody else."""

@@ -11,13 +11,9 @@ from typing import Any, Final
 
 from attrs import asdict
 
-from cxtrace.platform.doctor.subject import (
-    Finding,
-    Findings,
-    SpoolSettings,
-    Subject,
-    plural,
-)
+from cxtrace._spool.owner import existing, stranger, user
+from cxtrace.delivery import SpoolSettings
+from cxtrace.platform.doctor.subject import Finding, Findings, Subject, plural
 from cxtrace.spool import Spool, SpoolState
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -29,8 +25,6 @@ _NETWORK: Final = (
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _MOST: Final = 0.9
 _OLD: Final = 0.5
-_SIGNALS: Final = ("spans", "logs")
-_SYSTEM: Final = 0
 _STAYS_HERE: Final = ("Console", "Tree", "File")
 """How exporters are named that write on this machine, and so have no spool."""
 
@@ -49,8 +43,8 @@ def spool(subject: Subject) -> Findings:
             "Set OTEL_EXPORTER_OTLP_ENDPOINT or CXTRACE_EXPORTER=otlp, or leave CXTRACE_SPOOL out.",
         )
         return
-    folder = Path(settings.folder)
-    there = _there(folder)
+    folder = settings.folder
+    there = existing(folder)
     found = [finding for each in there or [folder] for finding in _usable(each)][:1]
     if not found:
         found = list(_of_others(folder))
@@ -73,55 +67,24 @@ def _is_used(subject: Subject) -> bool:
     return any(not each.short.startswith(_STAYS_HERE) for each in exporters)
 
 
-def _there(folder: Path) -> list[Path]:
-    """The folder, then those of its signals, as far as they exist."""
-    return [each for each in (folder, *(folder / name for name in _SIGNALS)) if _exists(each)]
-
-
-def _exists(path: Path) -> bool:
-    return _owner(path) is not None
-
-
-def _owner(path: Path) -> int | None:
-    """The user whose it is; None where it is not there, or cannot be looked at."""
-    try:
-        return path.stat().st_uid
-    except OSError:
-        return None
-
-
-def _user() -> int:
-    return getattr(os, "geteuid", lambda: 0)()
-
-
-def stranger(folder: Path) -> int | None:
-    """The user whose the spool is, if that is another; whose it would be, where it is not there."""
-    here = [found for each in _there(folder) if (found := _owner(each)) is not None]
-    above = (_owner(each) for each in folder.absolute().parents)
-    near = [next(found for found in above if found is not None)]
-    # Folders of the system hold everybody's.
-    whose = here or [found for found in near if found != _SYSTEM]
-    return next((found for found in whose if found != _user()), None)
-
-
 def contents(settings: SpoolSettings) -> dict[str, Any]:
     """What waits in a spool, as plain data; nothing of one that belongs to another user.
 
     Args:
         settings: Where it is, and its limits.
     """
-    folder = Path(settings.folder)
-    owner = stranger(folder)
-    states = () if owner is not None else _states(folder, settings)
+    owner = stranger(settings.folder)
+    states = () if owner is not None else _states(settings)
     signals = {
         name: {"items": sum(state.items.values()), "bytes": state.bytes, "oldest": state.oldest}
         for name, state in states
     }
-    return {**asdict(settings), "owner": owner, "signals": signals}
+    found = {**asdict(settings), "folder": str(settings.folder)}
+    return {**found, "owner": owner, "signals": signals}
 
 
-def _states(folder: Path, settings: SpoolSettings) -> Iterator[tuple[str, SpoolState]]:
-    for each in _there(folder)[1:]:
+def _states(settings: SpoolSettings) -> Iterator[tuple[str, SpoolState]]:
+    for each in existing(settings.folder)[1:]:
         yield each.name, _state(each, settings)
 
 
@@ -178,7 +141,7 @@ def _of_others(folder: Path) -> Findings:
 
 def _who(owner: int) -> str:
     return (
-        f"You are user {_user()}, the folder is of user {owner}. Run the doctor as the user of "
+        f"You are user {user()}, the folder is of user {owner}. Run the doctor as the user of "
         "the service."
     )
 

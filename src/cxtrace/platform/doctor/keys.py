@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from cxtrace._keys import lines
 from cxtrace.platform.doctor.subject import Finding, Findings, Subject
 from cxtrace.privacy import MIN_KEY_BYTES
 
 MAKE_A_KEY: Final = (
-    'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, and give it as '
-    "CXTRACE_KEY or CXTRACE_KEY_FILE to every service."
+    "Make one with `cxtrace keys new`, and give it as CXTRACE_KEY or CXTRACE_KEY_FILE to every"
+    " service."
 )
 
 _LEAST_BITS: Final = 96.0
@@ -45,11 +46,26 @@ def key_state(subject: Subject) -> Findings:
         )
 
 
+def key_file(subject: Subject) -> Findings:
+    """Whether the file of keys is used as it is now."""
+    fault = subject.facts.key.fault
+    if fault is not None:
+        yield Finding(
+            "key-file",
+            "error",
+            f"The file of keys is not used as it is now: {fault}. Keys from before stay in force.",
+            "Mend the file; it is read again every five seconds.",
+        )
+
+
 def key_strength(subject: Subject) -> Findings:
-    """Whether the key can be guessed. A key that is given in code is not seen here."""
-    place, secret = _given(subject.environ)
-    if not secret:
-        return
+    """Whether a key can be guessed. A key that is given in code is not seen here."""
+    place, content = _given(subject.environ)
+    for number, _, secret in lines(content):
+        yield from _strength(place if number == 1 else f"{place}, line {number},", secret)
+
+
+def _strength(place: str, secret: bytes) -> Findings:
     if len(secret) < MIN_KEY_BYTES:
         yield Finding(
             "key-short",

@@ -11,7 +11,8 @@ from attrs import evolve
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.trace import SpanKind
 
-from cxtrace import _config, _runtime, _wiring_facts
+from cxtrace import _config, _guard, _runtime, _wiring_facts
+from cxtrace._settings import Settings
 from cxtrace._wiring_parts import (
     attempt,
     endpoint_of,
@@ -21,13 +22,14 @@ from cxtrace._wiring_parts import (
     sampler_of,
 )
 from cxtrace.binding import bound_functions
+from cxtrace.delivery import SpoolSettings
 from cxtrace.exceptions import CXTraceError
 from cxtrace.platform.doctor import probe as probes
 from cxtrace.platform.doctor.checks import ASKING, LOOKING, examine, tidy
 from cxtrace.platform.doctor.endpoints import skewed
 from cxtrace.platform.doctor.folder import contents
 from cxtrace.platform.doctor.queries import find
-from cxtrace.platform.doctor.subject import Finding, SpoolSettings, Subject
+from cxtrace.platform.doctor.subject import Finding, Subject
 
 _LOWEST: Final = 1
 _HIGHEST: Final = 2**128 - 1
@@ -49,7 +51,7 @@ def diagnose(
         said: What was logged meanwhile; read when everything has been started.
     """
     if not asked["app"]:
-        refusal = _configured()
+        refusal = configured()
     looked_at = subject(app=app, is_app=bool(asked["app"]), refusal=refusal, said=tuple(said))
     found = examine(looked_at, LOOKING)
     wiring = None if refusal is not None else looked_at.facts.to_dict()
@@ -69,7 +71,7 @@ def diagnose(
     }
 
 
-def _configured() -> CXTraceError | None:
+def configured() -> CXTraceError | None:
     """Configure as a service would, unless its zero-code start has done so."""
     if _config.wiring is None:
         try:
@@ -100,8 +102,14 @@ def subject(
         bindings=bound_functions(),
         spool=None if wired is None else _spool(wired.settings),
         is_exporter_open=wired is not None and _is_open(wired.settings.exporter, environ),
+        record_exceptions=_runtime.current.record_exceptions,
+        blocked=_blocked(_guard.counts()),
         headers=attempt(_headers, {}),
     )
+
+
+def _blocked(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: number for name, number in counts.items() if name.startswith("personal.")}
 
 
 def _keeps_nothing(sampler: Any) -> bool:
@@ -116,11 +124,10 @@ def _keeps_nothing(sampler: Any) -> bool:
     return all(result.decision.name == "DROP" for result in asked)
 
 
-def _spool(settings: Any) -> SpoolSettings | None:
-    folder = getattr(settings, "spool", None)
-    if folder is None:
+def _spool(settings: Settings) -> SpoolSettings | None:
+    if settings.spool is None:
         return None
-    return SpoolSettings(str(folder), settings.spool_max_bytes, settings.spool_max_age)
+    return SpoolSettings(settings.spool, settings.spool_max_bytes, settings.spool_max_age)
 
 
 def _is_open(exporter: object, environ: Mapping[str, str]) -> bool:

@@ -27,15 +27,6 @@ TOUCHPOINT: Final = "cxtrace.doctor.probe"
 JOURNEY: Final = "cxtrace_doctor"
 _REPLAY_SECONDS: Final = 1.0
 _PAUSE: Final = 0.02
-TAGS: Final = (
-    names.JOURNEY_NAME,
-    names.JOURNEY_ID,
-    names.STAGE_NAME,
-    names.TOUCHPOINT_NAME,
-    names.OWNER_FUNCTION,
-    names.CUSTOMER_PSEUDONYM,
-)
-"""The six that every span under a touchpoint has."""
 
 
 @frozen
@@ -91,7 +82,7 @@ def _on_disk() -> int:
 def _let_replay(until: float) -> None:
     """Give what waited on disk a moment, so that the ledger can say how much of it was sent."""
     deliveries = () if _config.wiring is None else _config.wiring.deliveries
-    spools = [each.spool for each in deliveries if each.spool is not None]
+    spools = [each.disk.spool for each in deliveries if each.disk is not None]
     while any(spool.state().items for spool in spools) and time.monotonic() < until:
         time.sleep(_PAUSE)
 
@@ -137,8 +128,7 @@ def _walk(journey_id: str, under: Any = None) -> Span:
             customer(f"cxtrace-doctor-{journey_id}", kind="walkthrough", consent="not_required"),
             touchpoint(TOUCHPOINT, stage="doctor", owner="cxtrace") as handle,
         ):
-            handle.span.set_attribute(names.SYNTHETIC_TYPE, "test")
-        return handle.span
+            return handle.span
     finally:
         detach(token)
 
@@ -170,7 +160,7 @@ def look_for(probe: Probe, ended: float, backend: Backend, timeout: float) -> Pr
         probe,
         backend=backend.name,
         read_seconds=seconds,
-        arrived=tuple(key for key in TAGS if key in same),
+        arrived=tuple(key for key in names.TAGS if key in same),
         lost=tuple(lost),
         changed=tuple(key for key in probe.sent if key not in same and key not in lost),
     )
@@ -212,7 +202,7 @@ def findings(probe: Probe) -> Findings:
         return
     for word, keys in (("lost", probe.lost), ("changed", probe.changed)):
         if keys:
-            level = "error" if set(keys) & set(TAGS) else "warning"
+            level = "error" if set(keys) & set(names.TAGS) else "warning"
             yield Finding(
                 f"tags-{word}",
                 level,  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Final
 
+from cxtrace._flights import BATCH, QUEUE
 from cxtrace._map.lint import lint
 from cxtrace._settings import _OTHER_VARIABLES, _parsers
 from cxtrace._wiring_parts import without_secrets
@@ -13,7 +14,7 @@ from cxtrace.platform.doctor.subject import Finding, Findings, Subject, plural
 
 REFUSALS: Final[Mapping[str, str]] = {
     r"has no scheme": "endpoint-scheme",
-    r"^the key has|^the key is no text": "key-short",
+    r"^(line \d+: )?the key has|^the key is no text": "key-short",
     r"(?i)batch": "batch-sizes",
 }
 """What a refusal is about, so that it is not told twice."""
@@ -26,8 +27,6 @@ _FEWEST_ATTRIBUTES: Final = 64
 _FEWEST_EVENTS: Final = 16
 _SIGNALS: Final = ("TRACES_", "METRICS_", "LOGS_", "")
 _QUEUES: Final = ("OTEL_BSP", "OTEL_BLRP")
-_QUEUE: Final = 2_048
-_BATCH: Final = 512
 _LONG_DELAY_MS: Final = 60_000
 _SHOWN: Final = 3
 _BESIDE_A_FILE: Final = re.compile(
@@ -106,8 +105,8 @@ def endpoint_scheme(subject: Subject) -> Findings:
 def batch_sizes(subject: Subject) -> Findings:
     """Whether the sizes of the queues defeat them."""
     for prefix in _QUEUES:
-        queue = _whole(subject, f"{prefix}_MAX_QUEUE_SIZE", _QUEUE)
-        batch = _whole(subject, f"{prefix}_MAX_EXPORT_BATCH_SIZE", _BATCH)
+        queue = _whole(subject, f"{prefix}_MAX_QUEUE_SIZE", QUEUE)
+        batch = _whole(subject, f"{prefix}_MAX_EXPORT_BATCH_SIZE", min(BATCH, queue or QUEUE))
         delay = _whole(subject, f"{prefix}_SCHEDULE_DELAY", 0)
         if queue is None or batch is None or delay is None:
             yield Finding(

@@ -7,6 +7,7 @@ from attrs import asdict, field, frozen
 
 from cxtrace._wiring_facts import WiringFacts
 from cxtrace.binding import BoundFunction
+from cxtrace.delivery import SpoolSettings
 from cxtrace.exceptions import CXTraceError
 from cxtrace.journey_map import JourneyMap
 
@@ -39,21 +40,6 @@ Findings: TypeAlias = Iterator[Finding]
 
 
 @frozen
-class SpoolSettings:
-    """Where batches wait that could not be sent.
-
-    Attributes:
-        folder: The setting.
-        max_bytes: Most that it may hold.
-        max_age: Seconds that a batch may wait.
-    """
-
-    folder: str
-    max_bytes: int
-    max_age: float
-
-
-@frozen
 class Subject:
     """A process after ``configure()``, or after it refused.
 
@@ -69,6 +55,8 @@ class Subject:
         bindings: Functions that it binds.
         spool: Its settings, where there is one.
         is_exporter_open: Whether nobody has said where spans go.
+        record_exceptions: What is recorded of exceptions beside their class.
+        blocked: How many values of people were held back so far, by kind.
         headers: What exporters send along, by endpoint; secret.
     """
 
@@ -83,6 +71,8 @@ class Subject:
     bindings: tuple[BoundFunction, ...] = ()
     spool: SpoolSettings | None = None
     is_exporter_open: bool = False
+    record_exceptions: str | None = None
+    blocked: Mapping[str, int] = field(factory=dict)
     headers: Mapping[str, Mapping[str, str]] = field(factory=dict, repr=False)
 
     def variable(self, name: str) -> str:

@@ -1,14 +1,17 @@
 """A visit to the doctor: the patient is a process of its own, which may hang, print and die."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from attrs import asdict, field, frozen
 
+from cxtrace._settings import SPOOLS
 from cxtrace.platform.doctor.subject import Finding, verdict
 
 _FIRST: Final = Path(__file__).with_name("_first.py")
@@ -70,25 +73,52 @@ class Diagnosis:
 def visit(question: Question) -> Diagnosis:
     """Start a patient, examine it, and let it go."""
     longest = question.timeout + _IMPORT_SECONDS + _ASKING_SECONDS
+    asked = {**asdict(question), "is_silent": not question.probe}
+    return _diagnosis(answer("cxtrace.platform.doctor.patient", asked, longest), question, longest)
+
+
+def answer(
+    patient: str, asked: Mapping[str, Any], longest: float = _IMPORT_SECONDS
+) -> dict[str, Any] | None:
+    """Start a process, ask a patient in it, and let it go.
+
+    Args:
+        patient: The module whose ``diagnose()`` answers.
+        asked: ``app`` (what is imported, or None) and ``is_silent`` (nothing may be sent), and what
+            the patient understands.
+        longest: Seconds.
+
+    Returns:
+        What it says, or ``trouble``: why the application could not be imported. None where the
+        process died, or did not answer in time.
+    """
     command = [sys.executable, "-c", _START, "cxtrace.platform.doctor._first", str(_FIRST)]
-    patient = subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    process = subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, SPOOLS: "none" if asked["is_silent"] else "own"},
     )
-    timer = threading.Timer(longest, patient.kill)
+    timer = threading.Timer(longest, process.kill)
     timer.start()
     try:
-        answer = _answer(patient, question)
+        said = _answer(process, json.dumps({**asked, "patient": patient}).encode())
     finally:
         timer.cancel()
-        _leave(patient)
-    return _diagnosis(answer, question, longest)
+        _leave(process)
+    try:
+        found: dict[str, Any] = json.loads(said)
+    except ValueError:
+        return None
+    return found
 
 
-def _answer(patient: "subprocess.Popen[bytes]", question: Question) -> bytes:
+def _answer(patient: "subprocess.Popen[bytes]", asked: bytes) -> bytes:
     pipes = cast("tuple[IO[bytes], IO[bytes]]", (patient.stdin, patient.stdout))
     with pipes[0] as to_patient, pipes[1] as from_patient:
         try:
-            to_patient.write(json.dumps(asdict(question)).encode())
+            to_patient.write(asked)
             to_patient.close()
         except OSError:  # it has died already
             return b""
@@ -104,10 +134,8 @@ def _leave(patient: "subprocess.Popen[bytes]") -> None:
         patient.wait()
 
 
-def _diagnosis(answer: bytes, question: Question, longest: float) -> Diagnosis:
-    try:
-        found: dict[str, Any] = json.loads(answer)
-    except ValueError:
+def _diagnosis(found: dict[str, Any] | None, question: Question, longest: float) -> Diagnosis:
+    if found is None:
         what = question.app or "A service that is configured as here"
         return Diagnosis(
             (

@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from cxtrace.platform.scaffold.facts import Found, ScaffoldError, route
+from cxtrace.platform.trouble import why
 
 SUFFIXES: Final = (".json", ".yaml", ".yml")
 """How the names of such files end."""
@@ -23,7 +24,11 @@ def load(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text) if path.suffix == ".json" else _yaml(text, path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ScaffoldError(f"{path} cannot be read: {why(error)}") from error
+    except UnicodeDecodeError as error:
+        raise ScaffoldError(f"{path} is no text in UTF-8; name an OpenAPI file") from error
+    except ValueError as error:
         raise ScaffoldError(f"{path} cannot be read ({error}); name an OpenAPI file") from error
     version = document.get("openapi") if isinstance(document, dict) else None
     if not str(version).startswith("3."):

@@ -1,0 +1,1 @@
+"""Configurations of the OpenTelemetry Collector, made from a journey map."""

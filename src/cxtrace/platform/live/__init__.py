@@ -1,0 +1,1 @@
+"""The living map: what was measured, laid over what the map plans."""

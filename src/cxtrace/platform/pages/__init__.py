@@ -1,0 +1,1 @@
+"""Pages of HTML that need nothing else: one file, no network, readable by people and machines."""

@@ -1,0 +1,1 @@
+"""The journeys of a recording, for a developer who has no backend."""
