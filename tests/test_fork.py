@@ -338,6 +338,63 @@ def test_periodic_export_in_a_child(tmp_path):
         assert ('"child"' in line) is not ('"parent"' in line)
 
 
+def test_fork_while_an_instrument_is_made(tmp_path):
+    """What a thread of the parent is about to make is made by the child, with locks of its own."""
+    run(
+        tmp_path,
+        FORK.replace("cxtrace.flush(9)", "True")
+        + dedent(
+            """
+            from opentelemetry import metrics
+            from opentelemetry.sdk.metrics import _internal as sdk
+
+            meter, counter = metrics.get_meter("host"), sdk._Counter
+            begun, go = threading.Event(), threading.Event()
+
+            def slow(*args, **options):
+                if threading.current_thread() is thread:
+                    begun.set()
+                    go.wait()
+                return counter(*args, **options)
+
+            def work():
+                meter.create_counter("orders").add(1, {"by": "child"})
+                assert cxtrace.flush(9)
+
+            slow.__name__, sdk._Counter = counter.__name__, slow
+            thread = threading.Thread(target=meter.create_counter, args=["orders"])
+            thread.start()
+            begun.wait()
+            with meter._instrument_ids_lock:
+                in_child(work)
+            go.set()
+            """
+        ),
+    )
+
+    counted = [
+        line
+        for line in lines_of(tmp_path / "spans.jsonl", "resourceMetrics")
+        if '"orders"' in line and '"child"' in line
+    ]
+    assert len(counted) == 1
+
+
+def test_instruments_are_there_before_a_fork_can_come(tmp_path):
+    """Nothing is made at the first touchpoint, when a thread may fork the process."""
+    run(
+        tmp_path,
+        """
+        from opentelemetry import metrics
+        made = dict(metrics.get_meter("cxtrace", cxtrace.__version__)._instrument_ids)
+        assert len(made) > 15
+        with touchpoint("first"):
+            pass
+        assert metrics.get_meter("cxtrace", cxtrace.__version__)._instrument_ids == made
+        """,
+    )
+
+
 def test_fork_under_load(tmp_path):
     """Children that are forked while threads make touchpoints and count do not hang."""
     _, spans = run(

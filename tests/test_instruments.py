@@ -8,6 +8,7 @@ import pytest
 from opentelemetry import metrics
 from opentelemetry.metrics import _internal as metrics_api
 from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter
+from opentelemetry.sdk.metrics import Meter as SdkMeter
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, TraceIdRatioBased
 from opentelemetry.trace import SpanKind
@@ -53,6 +54,36 @@ def made(meters: Meters) -> Instruments:
 
 
 # Instruments
+
+
+@pytest.mark.parametrize("raises", ["making", "counting"])
+def test_a_broken_meter_costs_no_span(
+    cx: Capture, meters: Meters, monkeypatch: pytest.MonkeyPatch, raises: str
+) -> None:
+    """Where the host's meters raise, touchpoints go without metrics, and it is counted once."""
+
+    class Broken:
+        def add(self, *_: object) -> None:
+            raise KeyError("add")
+
+        record = add
+
+    def make(*_: object, **__: object) -> Broken:
+        if raises == "making":
+            raise KeyError("make")
+        return Broken()
+
+    for kind in ("counter", "histogram"):
+        monkeypatch.setattr(SdkMeter, f"create_{kind}", make)
+
+    for _ in range(3):
+        with touchpoint("checkout.pay") as tp:
+            tp.outcome("completed")
+
+    assert cx.names == ["checkout.pay"] * 3
+    assert {span.attributes["cx.touchpoint.outcome"] for span in cx.spans} == {"completed"}
+    errors = {key: n for key, n in cxtrace.report().counts.items() if key.startswith("errors.")}
+    assert sum(errors.values()) == (1 if raises == "making" else 3)
 
 
 def test_without_a_meter_provider_there_are_none(

@@ -172,9 +172,10 @@ def _wire(settings: Settings) -> Wiring:
         undo.pop_all()
     for pipeline in wired.pipelines:
         pipeline.install()
+    _runtime.use(runtime_of(settings, tracing_of(wired.provider, version())))
     if metrics is not None:
         _self_metrics.observe(wired.ledgers)
-    _runtime.use(runtime_of(settings, tracing_of(wired.provider, version())))
+        _runtime.current.instruments()  # now: a fork may come while a thread makes them
     _use_propagator()
     _bind(settings.journey_map)
     _flush_at_exit()

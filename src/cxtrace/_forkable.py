@@ -40,6 +40,10 @@ def forget_sums(provider: Any) -> None:
     provider._meter_lock = threading.Lock()
     for meter in provider._meters.values():
         meter._instrument_registration_lock = threading.Lock()
+        meter._instrument_ids_lock = threading.Lock()
+        # What another thread was about to make is registered, and nobody will ever make it.
+        ids, made = meter._instrument_ids, meter._instrument_id_instrument
+        meter._instrument_ids = {each: ids[each] for each in ids if each in made}
     consumer = provider._measurement_consumer
     consumer._lock = threading.Lock()
     for storage in consumer._reader_storages.values():

@@ -221,15 +221,18 @@ class Runtime:
         self._instruments: tuple[Instruments | None] | None = None
 
     def instruments(self) -> "Instruments | None":
-        """The instruments of the meter provider; None if there was none at first use."""
+        """The instruments of the meter provider; None if it raised, or there was none at first use."""
         if self._instruments is None:
             # Metrics would make `import cxtrace` slower for those who never reach a touchpoint.
             from cxtrace import _instruments
 
-            bind = self._bind or _instruments.bind
-            found = _instruments.instruments_of(
-                self.meter_provider, bind, self.journey_map, self.metrics_opt_in
-            )
+            bind, found = self._bind or _instruments.bind, None
+            try:
+                found = _instruments.instruments_of(
+                    self.meter_provider, bind, self.journey_map, self.metrics_opt_in
+                )
+            except Exception as error:  # noqa: BLE001  spans do without
+                _guard.swallow("metrics", error)
             self._instruments = (found,)
         return self._instruments[0]
 
