@@ -46,7 +46,7 @@ async def find_order() -> str:
 
 @interaction("find_courier")
 async def find_courier() -> str:
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(1)
     return "The courier is two streets away."
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from opentelemetry import trace
 from opentelemetry._logs import _internal as logs_api
 from opentelemetry.context import Context, attach, get_current
@@ -26,6 +26,10 @@ from cxtrace.processors import StampProcessor
 from tests.scaffolds import run, scaffold, write  # noqa: F401  fixtures of several modules
 
 # ``--hypothesis-profile=nightly``: for what has the time to search further.
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 settings.register_profile("nightly", max_examples=20_000, deadline=None)
 
 # What a shell starts in the background ignores SIGINT, and so would the services of the tests.

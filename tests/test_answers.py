@@ -138,7 +138,7 @@ def receiver() -> Iterator[Receiver]:
     made.close()
 
 
-def sent(endpoint: str, protocol: str = "http/protobuf", timeout: float = 2.0) -> Answer:
+def sent(endpoint: str, protocol: str = "http/protobuf", timeout: float = 20.0) -> Answer:
     """What became of a batch that was sent to somebody."""
     exporter = otlp_exporter(protocol, endpoint, timeout)
     try:
@@ -336,7 +336,7 @@ def endless_body(receiver: Receiver, connection: socket.socket) -> object:
 def test_an_answer_without_end(script: Script, receiver: Receiver) -> None:
     """The status counts: the rest is not waited for, not kept in memory, and nothing sent twice."""
     receiver.script = script
-    answer = sent(receiver.address, timeout=1.0)
+    answer = sent(receiver.address, timeout=3.0)
 
     assert answer == Answer(DELIVERED)
     assert receiver.requests == ["POST /v1/traces"]
@@ -346,7 +346,7 @@ def test_an_answer_without_end(script: Script, receiver: Receiver) -> None:
 def test_a_receiver_behind_a_proxy(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a proxy the same holds: answers are noted, and those without end are left."""
     monkeypatch.setenv("http_proxy", receiver.address)
-    exporter = otlp_exporter("http/protobuf", "http://collector.example:4318", 1.0)
+    exporter = otlp_exporter("http/protobuf", "http://collector.example:4318", 3.0)
     sender = Sender(exporter)
     receiver.answers("413")
     first = sender.send(SPANS)

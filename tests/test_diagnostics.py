@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 import cxtrace
-from cxtrace import _config, _guard, _observers, _runtime
+from cxtrace import _config, _courier, _guard, _observers, _runtime
 from cxtrace._ledger import Ledger
 from cxtrace._runtime import Runtime
 from cxtrace._settings import Settings
@@ -56,6 +56,8 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("CXTRACE_KEY", "CXTRACE_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(_config, "wiring", None)
+    monkeypatch.setattr(_config.flush, "__defaults__", (30.0,))
+    monkeypatch.setattr(_courier, "pause", lambda *_, **__: 60.0)  # no try but those asked for
     monkeypatch.setattr(_runtime, "current", Runtime())
     _guard.reset()
     yield

@@ -374,7 +374,7 @@ def test_the_unit_of_the_timeout(protocol: str, monkeypatch: pytest.MonkeyPatch)
         begin = time.monotonic()
 
         assert Sender(exporter).send(made_spans()).verdict is not Verdict.DELIVERED
-        assert 0.2 < time.monotonic() - begin < 2
+        assert 0.2 < time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("value", ["2s", "0", "-1", "nan", "inf"])

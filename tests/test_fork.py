@@ -19,7 +19,7 @@ START = """
 import os, signal, sys, threading, time
 import cxtrace
 from cxtrace import customer, current_context, current_touchpoint, identify, touchpoint
-signal.alarm(20)
+signal.alarm(90)
 """
 CONFIGURE = (
     'cxtrace.configure(service_name="t", exporter="file:" + sys.argv[1], key="k" * 32, '
@@ -37,7 +37,7 @@ def run(tmp_path, body, configure=True, **environ):
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
 
@@ -49,10 +49,10 @@ FORK = """
 def in_child(work, code=0):
     pid = os.fork()
     if pid == 0:
-        signal.alarm(10)
+        signal.alarm(60)
         try:
             work()
-            assert cxtrace.flush(9), "not flushed"
+            assert cxtrace.flush(50), "not flushed"
         except BaseException:
             import traceback
             traceback.print_exc()
@@ -260,7 +260,7 @@ def test_locks(tmp_path, lock):
                 def hold():
                     with lock:
                         held.set()
-                        done.wait(15)
+                        done.wait(80)
 
                 thread = threading.Thread(target=hold)
                 thread.start()
@@ -314,7 +314,7 @@ def test_periodic_export_in_a_child(tmp_path):
     """The thread that exports metrics goes on in a child, from zero."""
     run(
         tmp_path,
-        FORK.replace("cxtrace.flush(9)", "True")
+        FORK.replace("cxtrace.flush(50)", "True")
         + dedent(
             """
             from opentelemetry import metrics
@@ -342,7 +342,7 @@ def test_fork_while_an_instrument_is_made(tmp_path):
     """What a thread of the parent is about to make is made by the child, with locks of its own."""
     run(
         tmp_path,
-        FORK.replace("cxtrace.flush(9)", "True")
+        FORK.replace("cxtrace.flush(50)", "True")
         + dedent(
             """
             from opentelemetry import metrics
@@ -359,7 +359,7 @@ def test_fork_while_an_instrument_is_made(tmp_path):
 
             def work():
                 meter.create_counter("orders").add(1, {"by": "child"})
-                assert cxtrace.flush(9)
+                assert cxtrace.flush(50)
 
             slow.__name__, sdk._Counter = counter.__name__, slow
             thread = threading.Thread(target=meter.create_counter, args=["orders"])

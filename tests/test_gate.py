@@ -10,6 +10,12 @@ from cxtrace import _gate, _guard
 from cxtrace._gate import Gate
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """On a machine that has other work an export may take a while."""
+    monkeypatch.setattr(_gate, "PATIENCE", 30)
+
+
 def in_thread(work):
     """Start a thread."""
     thread = threading.Thread(target=work, daemon=True)

@@ -16,7 +16,17 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanKind
 
 import cxtrace
-from cxtrace import _baggage, _guard, _journeys, _runtime, customer, identify, journey, touchpoint
+from cxtrace import (
+    _baggage,
+    _guard,
+    _journeys,
+    _key_file,
+    _runtime,
+    customer,
+    identify,
+    journey,
+    touchpoint,
+)
 from cxtrace._bound import Asked, Bound
 from cxtrace._key_file import LEAD, LOOK_EVERY
 from cxtrace._visit import Visit
@@ -603,9 +613,10 @@ def test_a_pseudonym_that_no_key_has_made_says_so_at_the_next_service(
 
 
 def test_a_sender_who_has_read_of_a_key_before_us(
-    cx: Capture, tmp_path: Path, clock: Clock
+    cx: Capture, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signature under a key that is new in the file makes us look, and is believed at once."""
+    monkeypatch.setattr(_key_file, "_PATIENCE", 20)
     file = tmp_path / "keys"
     file.write_text(f"q1 = {1:040}")
     keys = KeyFile(file)

@@ -221,7 +221,7 @@ class Runtime:
         self._instruments: tuple[Instruments | None] | None = None
 
     def instruments(self) -> "Instruments | None":
-        """The instruments of the meter provider; None if it raised, or there was none at first use."""
+        """The instruments of the meter provider; None if there was none at first, or it raised."""
         if self._instruments is None:
             # Metrics would make `import cxtrace` slower for those who never reach a touchpoint.
             from cxtrace import _instruments

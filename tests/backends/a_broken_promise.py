@@ -27,8 +27,8 @@ if __name__ == "__main__":
     cxtrace.configure(service_name="till", journey_map="examples/journeys.toml")
     pay(declined=False)
     pay(declined=True)
-    delivered = cxtrace.flush(10)
+    delivered = cxtrace.flush(60)
     for _ in range(BROKEN):
         pay(declined=True)
-    if not (cxtrace.flush(10) and delivered):
+    if not (cxtrace.flush(60) and delivered):
         sys.exit("not everything was delivered")

@@ -115,7 +115,7 @@ def live() -> None:
     cxtrace.configure(service_name="shop", journey_map="examples/journeys.toml")
     for half in (half_a_day, half_a_day):
         half()
-        if not cxtrace.flush(5):
+        if not cxtrace.flush(60):
             sys.exit("the metrics were not delivered")
         time.sleep(0.1)  # a store keeps one value of a series for each moment
 

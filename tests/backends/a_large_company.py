@@ -89,6 +89,6 @@ if __name__ == "__main__":
         cxtrace.configure(service_name="large", journey_map=path)
     for half in (half_a_day, half_a_day):
         half()
-        if not cxtrace.flush(20):
+        if not cxtrace.flush(60):
             sys.exit("the metrics were not delivered")
         time.sleep(0.1)  # a store keeps one value of a series for each moment

@@ -60,14 +60,14 @@ class MetricStore(OnePortServer):
         """What makes a Collector send here."""
         return {f"otlp_http/{self.name}": {"endpoint": self.otlp_http}}
 
-    def query(self, promql: str, *, at_least: int = 1, timeout: float = 10) -> list[Sample]:
+    def query(self, promql: str, *, at_least: int = 1, timeout: float = 60) -> list[Sample]:
         """The values of this moment, once there are `at_least` so many; 0 does not wait.
 
         Too few after `timeout` seconds are an AssertionError; a wrong query is a ValueError.
         """
         return self._enough(lambda: self._samples(promql), at_least, timeout)
 
-    def value(self, promql: str, *, timeout: float = 10) -> float:
+    def value(self, promql: str, *, timeout: float = 60) -> float:
         """The one value of this moment, once there is one; several are a ValueError."""
         ((_, value),) = self.query(promql, timeout=timeout)
         return value
@@ -163,7 +163,7 @@ class Prometheus(MetricStore):
             "--enable-feature=exemplar-storage",
         ]
 
-    def exemplars(self, promql: str, *, at_least: int = 1, timeout: float = 10) -> list[Exemplar]:
+    def exemplars(self, promql: str, *, at_least: int = 1, timeout: float = 60) -> list[Exemplar]:
         """The exemplars of the query's series, once there are `at_least` so many."""
         return self._enough(lambda: self._exemplars(promql), at_least, timeout)
 

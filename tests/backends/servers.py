@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypedDict, TypeVar
@@ -26,6 +28,9 @@ HOST = "127.0.0.1"
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 """OpenTelemetry's kinds of span, each at its number in OTLP."""
 SIGNALS = ("traces", "metrics", "logs")
+
+PATIENT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "30"}
+"""For programs that send to a backend on a machine that has other work."""
 
 Config = dict[str, Any]
 """A configuration of a Collector, or a part of one. It is handed over as JSON, which is YAML."""
@@ -49,15 +54,22 @@ class Ports(NamedTuple):
 
     @classmethod
     def free(cls) -> Ports:
-        """Ports that nothing listens on at this moment."""
-        sockets = [socket.socket() for _ in cls._fields]
-        try:
-            for each in sockets:
-                each.bind((HOST, 0))
-            return cls(*(each.getsockname()[1] for each in sockets))
-        finally:
-            for each in sockets:
-                each.close()
+        """Ports that nothing listens on at this moment, and that are given to nobody else here."""
+        return cls(*(_free_port() for _ in cls._fields))
+
+
+_given: set[int] = set()
+
+
+def _free_port() -> int:
+    while True:
+        # Below those that the system gives to who connects somewhere.
+        port = 16_000 + secrets.randbelow(16_000)
+        with socket.socket() as look, suppress(OSError):
+            look.bind((HOST, port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Span(TypedDict):
@@ -207,7 +219,7 @@ class Server:
         for tries_left in (2, 1, 0):
             self._launch(program)
             try:
-                self.wait_for(self._is_healthy, timeout=30)
+                self.wait_for(self._is_healthy, timeout=90)
             except BaseException as error:
                 self.stop()
                 # Another process can take a port between our look and the backend's start.
@@ -269,7 +281,7 @@ class Server:
             return
         os.killpg(self._process.pid, signal.SIGTERM)
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -278,7 +290,7 @@ class Server:
         """The end of what the process printed."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def wait_for(self, predicate: Callable[[], T], timeout: float = 10) -> T:
+    def wait_for(self, predicate: Callable[[], T], timeout: float = 60) -> T:
         """What `predicate` returns, as soon as that is true; an OSError counts as false.
 
         When that takes more than `timeout` seconds, or the process ends, it is an AssertionError.
@@ -416,7 +428,7 @@ def get(url: str) -> tuple[int, bytes]:
     """The status and the body of an answer, past any proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=5) as answer:
+        with opener.open(url, timeout=30) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -424,9 +436,12 @@ def get(url: str) -> tuple[int, bytes]:
 
 
 def run_program(program: Path, environment: Mapping[str, str]) -> None:
-    """Run a program to its end, with these settings of OpenTelemetry and cxtrace and no others."""
+    """Run a program to its end, with these settings of OpenTelemetry and cxtrace and no others.
+
+    It waits long for an answer: what is sent twice is counted twice.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "CXTRACE_"))}
-    command, env = [sys.executable, str(program)], {**kept, **environment}
+    command, env = [sys.executable, str(program)], {**kept, **PATIENT, **environment}
     subprocess.run(command, cwd=BUILD.parents[2], env=env, timeout=120, check=True)
 
 

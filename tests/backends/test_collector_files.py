@@ -28,7 +28,7 @@ from cxtrace.platform.explain.registry import registry
 
 from .servers import HOST, Collector, Ports, Server, Span, get, validate
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "journeys.toml"
 OPERATOR = "github.com/open-telemetry/opentelemetry-operator@v0.148.0"
@@ -371,7 +371,7 @@ def test_what_is_not_listed_does_not_leave(
         )
         (found,) = sink.wait_for(lambda: sink.spans())
 
-    whole = json.dumps(sink.lines())
+    whole = re.sub(r'UnixNano": "\d+"', "", json.dumps(sink.lines()))
     masked = {"db.collection.name": "orders of ****", "http.route": "/pay/****"}
     masked["code.function"] = "****"
     assert found["attributes"] == {**ours, **masked}
@@ -507,17 +507,17 @@ def test_hurt_journeys_are_kept_whole(to_one: Path, tmp_path: Path) -> None:
         for journey in journeys_sent
         for number in range(4)
     ]
-    environment = {"CX_DECISION_WAIT": "5s", "CX_KEEP_PERCENT": "25"}
+    environment = {"CX_DECISION_WAIT": "15s", "CX_KEEP_PERCENT": "25"}
     with ExitStack() as stack:
         tiers = gateways(stack, tmp_path, to_one, "gateway-sampling.yaml", **environment)
         send_visits(tiers.agent, visits)
-        tiers.balancing.wait_for(lambda: decided(tiers) == len(journeys_sent), timeout=60)
+        tiers.balancing.wait_for(lambda: decided(tiers) == len(journeys_sent), timeout=120)
         # A journey that was let go is hurt later; and one that is kept goes on without harm.
         tiers.balancing.wait_for(lambda: set(hurt) <= set(tiers.places()))
         let_go = next(each for each in journeys_sent if each not in tiers.places())
         later = [(let_go, 10, "friction"), (next(iter(hurt)), 10, "")]
         send_visits(tiers.agent, later)
-        tiers.balancing.wait_for(lambda: sent_ids(later) <= set(ids(tiers.spans())), timeout=30)
+        tiers.balancing.wait_for(lambda: sent_ids(later) <= set(ids(tiers.spans())), timeout=90)
         send_visits(tiers.agent, [(let_go, 11, "")])
         tiers.balancing.wait_for(lambda: sent_ids([(let_go, 11, "")]) <= set(ids(tiers.spans())))
         places = tiers.places()
@@ -559,14 +559,14 @@ def test_a_gateway_that_is_stopped_decides_first(to_one: Path, tmp_path: Path) -
         tiers = gateways(stack, tmp_path, to_one, "gateway-sampling.yaml", **environment)
         send_visits(tiers.agent, visits)
         tiers.balancing.wait_for(
-            lambda: sum(calls(tiers.sinks).values()) == len(sent_ids(visits)), timeout=30
+            lambda: sum(calls(tiers.sinks).values()) == len(sent_ids(visits)), timeout=60
         )
         assert tiers.spans() == []
         for tier in tiers.second:
             tier.stop()
         for number in range(3):
             tiers.start(number)
-        tiers.sinks[0].wait_for(lambda: set(ids(tiers.spans())) == sent_ids(visits), timeout=30)
+        tiers.sinks[0].wait_for(lambda: set(ids(tiers.spans())) == sent_ids(visits), timeout=60)
 
     assert max(ids(tiers.spans()).values()) == 1
 
@@ -597,6 +597,6 @@ def test_what_nobody_takes_waits_on_disk(to_one: Path, sink: Collector, tmp_path
         agent.kill()
     environment = {"CX_GATEWAY": f"{HOST}:{sink.ports.otlp_grpc}"}
     with Tier(tmp_path / "agent", to_one / "agent.yaml", environment) as agent:
-        agent.wait_for(lambda: set(ids(sink.spans())) == sent_ids(visits), timeout=30)
+        agent.wait_for(lambda: set(ids(sink.spans())) == sent_ids(visits), timeout=60)
 
     assert max(ids(sink.spans()).values()) == 1

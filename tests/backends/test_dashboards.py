@@ -26,7 +26,7 @@ from .metric_stores import MetricStore, Prometheus, VictoriaMetrics
 from .servers import Config, Jaeger, run_program
 from .trace_stores import Tempo, TraceStore, VictoriaTraces, given
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 pytest.importorskip("grafana_foundation_sdk", reason="Grafana's SDK needs Python 3.11")
 

@@ -16,7 +16,7 @@ import pytest
 
 from .servers import SIGNALS, Collector, Ports
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 PERSONAL = [f"cust-004{digit}" for digit in range(2, 9)]
 PERSONAL += ["ann.lee@example.com", "bob.stone@example.org", "carla.diaz@example.net"]

@@ -17,7 +17,7 @@ from cxtrace.privacy import HmacPseudonymiser, Key
 
 from .servers import Jaeger, tags
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 KEY = "a key for the demo in Jaeger, of 32 bytes and some more"
 SERVICES = ["fulfilment", "payments", "storefront"]

@@ -36,9 +36,9 @@ from cxtrace.cli._demo.walking import let_customers_in
 from tests.live_check import LiveCheck, Registry, read
 
 from .metric_stores import MetricStore, Prometheus, Sample, VictoriaMetrics
-from .servers import SIGNALS, Collector
+from .servers import PATIENT, SIGNALS, Collector
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 KEY = "a key for the metrics of the demo, of 32 bytes and more"
 METRICS = Registry().metrics
@@ -113,6 +113,17 @@ class Run(NamedTuple):
                         found |= {tuple(sorted({**texts(p), "": service}.items())) for p in points}
         return found
 
+    def samples(self) -> int:
+        """How many values a store must have of this run: a histogram is buckets, sum and count."""
+        return sum(
+            len(point["bucketCounts"]) + 2 if "bucketCounts" in point else 1
+            for resource in self.resources()
+            for scope in resource["scopeMetrics"]
+            for each in scope["metrics"]
+            if each["name"] in METRICS
+            for point in (each.get("sum") or each["histogram"])["dataPoints"]
+        )
+
 
 def texts(thing: Mapping[str, Any]) -> dict[str, str]:
     """Attributes as both stores write them."""
@@ -136,19 +147,31 @@ def collector(
 
 
 @pytest.fixture(scope="module")
-def full(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of which every trace is kept."""
-    return run_shop(collector, tmp_path_factory.mktemp("full"), sample=1.0)
+def stores(victoriametrics: VictoriaMetrics, prometheus: Prometheus) -> Sequence[MetricStore]:
+    """Both stores of metrics at once."""
+    return victoriametrics, prometheus
 
 
 @pytest.fixture(scope="module")
-def sampled(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def full(
+    collector: Collector, stores: Sequence[MetricStore], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run of which every trace is kept."""
+    return run_shop(collector, stores, tmp_path_factory.mktemp("full"), sample=1.0)
+
+
+@pytest.fixture(scope="module")
+def sampled(
+    collector: Collector, stores: Sequence[MetricStore], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     """A run of which one trace in a hundred is kept."""
-    return run_shop(collector, tmp_path_factory.mktemp("sampled"), sample=0.01)
+    return run_shop(collector, stores, tmp_path_factory.mktemp("sampled"), sample=0.01)
 
 
-def run_shop(collector: Collector, folder: Path, sample: float) -> Run:
-    """Let the customers into the shop, as `cxtrace demo --otlp` does."""
+def run_shop(
+    collector: Collector, stores: Sequence[MetricStore], folder: Path, sample: float
+) -> Run:
+    """Let the customers into the shop, as `cxtrace demo --otlp` does, until all is stored."""
     if find_spec("fastapi") is None or find_spec("flask") is None:
         reason = "the demo's extras are not installed: pip install 'cxtrace[demo]'"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
@@ -159,17 +182,21 @@ def run_shop(collector: Collector, folder: Path, sample: float) -> Run:
         **environment_for(asked, shop, None, KEY),
         "CXTRACE_SAMPLE": str(sample),
         "OTEL_RESOURCE_ATTRIBUTES": f"service.namespace={namespace}",
+        "OTEL_METRIC_EXPORT_INTERVAL": "3600000",  # each service tells all, once, as it goes
     }
     (folder / "work").mkdir()
     services = Services(shop.package, environment, folder, folder / "work")
     walks = let_customers_in(services, time.monotonic())
     assert [walk.error for walk in walks if walk.error] == []
     run = Run(namespace, walks, collector)
-    # A service has said all when it is gone; the Collector writes it down a moment later.
-    names = {"storefront", "payments", "fulfilment"}
+    # The Collector writes down what it got a moment later, and the stores when they come to it.
+    names = ["fulfilment", "payments", "storefront"]
     collector.wait_for(
-        lambda: {texts(r["resource"])["service_name"] for r in run.resources()} == names
+        lambda: sorted(texts(r["resource"])["service_name"] for r in run.resources()) == names,
+        timeout=60,
     )
+    for store in stores:
+        store.query(f'{{__name__=~"cx_.+",{run.of(store)}}}', at_least=run.samples(), timeout=60)
     return run
 
 
@@ -205,7 +232,7 @@ def test_a_metric_is_queried_back(full: Run, store: MetricStore, metric: str) ->
     assert series
 
     name = prometheus_name(metric)
-    samples = store.query(f"{name}{{{full.of(store)}}}", at_least=len(series))
+    samples = store.query(f"{name}{{{full.of(store)}}}")
 
     assert len(samples) == len(series)
     around = {"__name__", "job", "instance"}
@@ -343,16 +370,17 @@ def test_a_live_check_finds_every_planted_fault(collector_binary: None, tmp_path
 def counts(run: Run, store: MetricStore) -> dict[tuple[str, ...], float]:
     """What was counted, by name and labels: no times, for they differ from run to run.
 
-    Whether paying was fast or very fast is no difference either.
+    Whether paying was fast or very fast is no difference either, and slow is a busy machine too.
     """
-    series = sum(len(run.series(metric)) for metric in METRICS)
     found: dict[tuple[str, ...], float] = {}
-    samples = store.query(f'{{__name__=~"cx_.+",{run.of(store)}}}', at_least=series)
+    samples = store.query(f'{{__name__=~"cx_.+",{run.of(store)}}}')
     for labels, value in samples:
         name = labels["__name__"]
         if name.endswith(("_seconds_sum", "_seconds_bucket")) or "ratio" in name:
             continue
         told = [f"{k}={v}" for k, v in sorted(labels.items()) if k.startswith(("cx_", "error_"))]
+        if "cx_friction_type=slow" in told:
+            continue
         key = (name, *(each.replace("=exceeded", "=kept") for each in told))
         found[key] = found.get(key, 0.0) + value
     return {key: round(value, 6) for key, value in found.items()}
@@ -398,7 +426,7 @@ def test_visits_and_outcomes_are_what_the_customers_say(sampled: Run, store: Met
 
     name = "cx_touchpoint_duration_seconds_count"
     by = "cx_touchpoint_name, cx_touchpoint_outcome"
-    samples = store.query(f"sum by ({by}) ({name}{{{sampled.of(store)}}})", at_least=len(truth))
+    samples = store.query(f"sum by ({by}) ({name}{{{sampled.of(store)}}})")
 
     found = {
         (each.labels["cx_touchpoint_name"], each.labels["cx_touchpoint_outcome"]): each.value
@@ -413,7 +441,6 @@ def test_promise_ratios_are_what_the_customers_say(sampled: Run, store: MetricSt
     bought, declined = diary["bought"], diary["declined"]
     truth = {
         "pay_works": bought / (bought + declined),
-        "pay_fast": (bought - 1) / bought,  # one of them has a slow bank
         "pay_easily": (bought - 1) / bought,  # one of them mistypes the card's number
         "search_fast": 0.0,
         "login_without_waiting": 1.0,
@@ -422,6 +449,10 @@ def test_promise_ratios_are_what_the_customers_say(sampled: Run, store: MetricSt
         "refund_7d": 1 / 2,  # one waits three days, the other nine
     }
     name, which = "cx_promise_evaluations_total", sampled.of(store)
+    # One of them has a slow bank; on a machine that has other work more of them may wait.
+    bought_in = f'cx_touchpoint_outcome="completed",{which}'
+    truth["pay_fast"] = store.value(slo(bought_in, "checkout.pay", "2"))
+    assert truth["pay_fast"] <= (bought - 1) / bought
 
     for promise, ratio in truth.items():
         told = f'cx_promise_id="{promise}",{which}'
@@ -449,6 +480,20 @@ def apdex_of(durations: Sequence[float], target: float) -> float:
     return (satisfied + tolerating / 2) / len(durations)
 
 
+def durations_of(run: Run, touchpoint: str) -> list[float]:
+    """The seconds that the spans of a touchpoint took."""
+    return [
+        (int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])) / 1e9
+        for line in run.collector.lines()
+        for resource in line["resourceSpans"]
+        if run.namespace in json.dumps(resource["resource"])
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+        if texts(span).get("cx_touchpoint_name") == touchpoint
+        and "cx_touchpoint_outcome" in texts(span)
+    ]
+
+
 @pytest.mark.parametrize(
     ("touchpoint", "target", "four"), [("checkout.pay", 2.0, 8.0), ("catalogue.search", 0.5, 2.0)]
 )
@@ -456,18 +501,11 @@ def test_slo_and_apdex_of_the_shop(
     full: Run, store: MetricStore, touchpoint: str, target: float, four: float
 ) -> None:
     """With the promise's target in a bucket of its own, both are those of the spans' durations."""
-    full.collector.wait_for(lambda: len(traces_of(full)) > 40)
-    durations = [
-        (int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])) / 1e9
-        for line in full.collector.lines()
-        for resource in line["resourceSpans"]
-        if full.namespace in json.dumps(resource["resource"])
-        for scope in resource["scopeSpans"]
-        for span in scope["spans"]
-        if texts(span).get("cx_touchpoint_name") == touchpoint
-        and "cx_touchpoint_outcome" in texts(span)
-    ]
     which = full.of(store)
+    name = "cx_touchpoint_duration_seconds_count"
+    visits = store.value(f'sum({name}{{cx_touchpoint_name="{touchpoint}",{which}}})')
+    full.collector.wait_for(lambda: len(durations_of(full, touchpoint)) == visits)
+    durations = durations_of(full, touchpoint)
 
     share = store.value(slo(which, touchpoint, f"{target:g}"))
     index = store.value(apdex(which, touchpoint, f"{target:g}", f"{four:g}"))
@@ -478,8 +516,9 @@ def test_slo_and_apdex_of_the_shop(
 
 
 COUNTER = """
-import json, sys, time
+import json, sys
 import cxtrace
+from cxtrace import _clock
 from cxtrace.journey_map import JourneyMap
 
 map = JourneyMap.loads('''
@@ -504,13 +543,12 @@ owner = "service"
 promises = ["soon"]
 ''')
 cxtrace.configure(service_name="counter", journey_map=map, exporter="otlp", sample=0.0)
-raw = []
-for sleep in [0.001] * 30 + [0.1] * 9 + [0.3] * 4:
-    began = time.perf_counter()
+now, raw = 0.0, [0.001] * 30 + [0.1] * 9 + [0.3] * 4
+_clock.steady = lambda: now
+for seconds in raw:
     with cxtrace.touchpoint("counter.ask"):
-        time.sleep(sleep)
-    raw.append(time.perf_counter() - began)
-cxtrace.shutdown()
+        now += seconds
+assert cxtrace.flush(60)
 json.dump(raw, sys.stdout)
 """
 
@@ -520,6 +558,7 @@ def test_slo_and_apdex_without_any_span(collector: Collector, store: MetricStore
     namespace = f"run-{uuid4()}"
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("CX", "OTEL"))},
+        **PATIENT,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_grpc,
         "OTEL_RESOURCE_ATTRIBUTES": f"service.namespace={namespace}",
     }

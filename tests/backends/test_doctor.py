@@ -19,10 +19,10 @@ from cxtrace.attributes import TAGS
 from cxtrace.platform.doctor import probe, queries
 from tests.doctors import KEY, MAP
 
-from .servers import Collector, Jaeger
+from .servers import PATIENT, Collector, Jaeger
 from .trace_stores import Tempo, VictoriaTraces
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 GRPC, HTTP = "grpc", "http/protobuf"
 DOCTOR = "import sys; from cxtrace.cli import main; sys.exit(main())"
@@ -33,6 +33,7 @@ def doctor(folder: Path, endpoint: str, *arguments: str, **environ: str) -> dict
     (folder / "journeys.toml").write_text(MAP)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "CXTRACE_"))}
     settings = {
+        **PATIENT,
         "CXTRACE_KEY": KEY,
         "CXTRACE_MAP": "journeys.toml",
         "OTEL_SERVICE_NAME": "shop",
@@ -162,7 +163,7 @@ def test_a_collector_that_passes_nothing_on_is_found(
     collector: Collector, jaeger: Jaeger, tmp_path: Path
 ) -> None:
     """The Collector takes the probe, and Jaeger never has it."""
-    found = doctor(tmp_path, collector.otlp_grpc, "--timeout", "1", "--query", jaeger.query_url)
+    found = doctor(tmp_path, collector.otlp_grpc, "--timeout", "10", "--query", jaeger.query_url)
 
     assert (ids(found), found["probe"]["is_delivered"]) == (["probe-not-found"], True)
 

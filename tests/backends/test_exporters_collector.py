@@ -117,7 +117,8 @@ def test_metrics_and_logs_to_collector(collector: Collector, protocol: str) -> N
     """Our OTLP exporters of metrics and log records reach the Collector at the same base."""
     endpoint = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
     service = count_and_log(
-        otlp_metric_exporter(protocol, endpoint), otlp_log_exporter(protocol, endpoint)
+        otlp_metric_exporter(protocol, endpoint, timeout=30),
+        otlp_log_exporter(protocol, endpoint, timeout=30),
     )
 
     assert collector.wait_for(lambda: counted(collector, service)) == [0]
@@ -129,7 +130,7 @@ def test_metrics_and_logs_to_collector(collector: Collector, protocol: str) -> N
 def test_otlp_to_collector(collector: Collector, protocol: str) -> None:
     """Our OTLP exporter takes one base address and reaches the Collector by both protocols."""
     endpoint = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
-    service = export(otlp_exporter(protocol, endpoint))
+    service = export(otlp_exporter(protocol, endpoint, timeout=30))
 
     (span,) = collector.wait_for(lambda: _at_least(collector, service, 1))
 

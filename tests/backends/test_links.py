@@ -31,7 +31,7 @@ from .three_customers import (
     visit,
 )
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 
 class Configured(Jaeger):

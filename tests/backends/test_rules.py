@@ -22,7 +22,7 @@ from .metric_stores import MetricStore, Prometheus, VictoriaMetrics, promtool
 from .servers import Config, Jaeger, binary, run_program, tags
 from .test_promql_docs import live
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "journeys.toml"

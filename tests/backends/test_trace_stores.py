@@ -29,7 +29,7 @@ from .test_collector_files import Tier, digits, span
 from .three_customers import EXAMPLE, HOSTILE, JOURNEYS, SEARCHES, printed, visit
 from .trace_stores import TEMPO, TEMPO_FILE, Tempo, VictoriaTraces, given, values
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(600)]
 
 SINGLE = EXAMPLE.parent / "stack" / "collector" / "single.yaml"
 UNITS = {"m": 60, "h": 3_600, "d": 86_400}

@@ -50,6 +50,7 @@ def visit(endpoint: str, times: int = 1, protocol: str = "grpc") -> None:
     """Send what they do, so many times, to where an endpoint takes spans."""
     environment = {
         **os.environ,
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "30",  # what is sent twice is counted twice
         "CXTRACE_KEY": KEY,
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
@@ -87,5 +88,5 @@ if __name__ == "__main__":
     cxtrace.configure(service_name=SERVICE, journey_map=sys.argv[1])
     for each in range(int(sys.argv[2])):
         live(each)
-        if not cxtrace.flush(10):
+        if not cxtrace.flush(60):
             sys.exit(1)

@@ -25,7 +25,15 @@ from cxtrace import attributes as names
 from cxtrace.cli import main
 from cxtrace.platform.links.searches import Kind
 from tests.backends.metric_stores import Prometheus
-from tests.backends.servers import HOST, Config, Jaeger, MissingError, OnePortServer, binary
+from tests.backends.servers import (
+    HOST,
+    PATIENT,
+    Config,
+    Jaeger,
+    MissingError,
+    OnePortServer,
+    binary,
+)
 from tests.backends.three_customers import EXAMPLE, JOURNEYS, SEARCHES, printed, visit
 from tests.backends.trace_stores import Tempo, given, values
 
@@ -118,6 +126,7 @@ def shop(traces: Jaeger, metrics: Prometheus) -> Iterator[None]:
     kept = {name: each for name, each in os.environ.items() if not name.startswith("CXTRACE_")}
     environment = {
         **kept,
+        **PATIENT,
         "OTEL_TRACES_EXPORTER": "otlp_proto_http",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{traces.otlp_http}/v1/traces",
         "OTEL_METRICS_EXPORTER": "otlp_proto_http",

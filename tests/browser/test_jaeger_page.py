@@ -19,7 +19,7 @@ import pytest
 from cxtrace.journey_map import JourneyMap
 from cxtrace.platform.links import jaeger_files, urls
 from cxtrace.platform.links.searches import search_for
-from tests.backends.servers import Config, Jaeger, MissingError, binary
+from tests.backends.servers import PATIENT, Config, Jaeger, MissingError, binary
 
 pytestmark = pytest.mark.browser
 
@@ -38,7 +38,7 @@ for order in ("j-pays", "j-waits"):
         with touchpoint("checkout.pay") as pay:
             if order == "j-pays":
                 pay.fail("card_declined")
-sys.exit(not cxtrace.flush(10))
+sys.exit(not cxtrace.flush(60))
 """
 
 
@@ -74,6 +74,7 @@ def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithPage]:
     with WithPage(tmp_path_factory.mktemp("page")) as server:
         environment = {
             **os.environ,
+            **PATIENT,
             "CXTRACE_KEY": "a key for those who look at a page, of 32 bytes and more",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": server.otlp_grpc,
             "OTEL_METRICS_EXPORTER": "none",

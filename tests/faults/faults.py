@@ -162,8 +162,9 @@ def _clear(stage: Stage) -> None:
 
 def _kill_worker(stage: Stage) -> None:
     stage.crashes += 1
+    worker = stage.service.workers()[0]
     stage.kills.append(time.monotonic())
-    os.kill(stage.service.workers()[0], signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
 
 
 def _kill_collector_and_worker(stage: Stage) -> None:

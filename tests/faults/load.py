@@ -1,8 +1,9 @@
 """The load: requests at a fixed rate, however long the answers take. A process of its own.
 
-``python -m tests.faults.load PORT RATE`` asks until its input is closed. Then it waits for what
-is still open and prints all requests as JSON: when each was due, by the clock that all processes
-of the machine share, how many seconds its answer took from then on, and its status, 0 for none.
+``python -m tests.faults.load PORT RATE`` prints a line when it begins, and asks until its input is
+closed. Then it waits for what is still open and prints all requests as JSON: when each was due, by
+the clock that all processes of the machine share, how many seconds its answer took from then on,
+and its status, 0 for none.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def running(port: int, rate: float) -> Iterator[Load]:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
         try:
+            assert process.stdout is not None
+            process.stdout.readline()
             yield Load(process)
         finally:
             process.kill()
@@ -100,6 +103,7 @@ async def _requests(port: int, rate: float) -> list[Request]:
     async def ask(due: float) -> None:
         answered.append(await _ask(port, due))
 
+    print("asking", flush=True)
     start = time.monotonic()
     for number in itertools.count():
         due = start + number / rate

@@ -46,7 +46,7 @@ def server(
     try:
         yield _address(log, running)
         running.send_signal(stop)
-        running.wait(30)
+        running.wait(90)  # gunicorn kills after 30 s a worker that came too early for the signal
     finally:
         running.kill()
         running.wait(30)

@@ -760,7 +760,7 @@ if mode == "both" and os.environ["ROLE"] == "shop":
 
 def note(what):
     with open(HERE / "notes", "a") as notes:
-        notes.write(what + chr(10))
+        notes.write(os.environ["ROLE"] + " " + what + chr(10))
 
 
 PROPAGATED = {"traceparent", "tracestate", "baggage"}
@@ -835,7 +835,7 @@ with contextlib.ExitStack() as stack:
     for work in sys.argv[1:]:
         sent = eval(work)
         try:
-            print(work, sent.get(timeout=40), getattr(sent, "state", None))
+            print(work, sent.get(timeout=80), getattr(sent, "state", None))
         except BaseException as error:
             print(work, type(error).__name__, sent.state)
 """
@@ -881,7 +881,7 @@ class Service:
         worker = self.start("worker", "-m", "celery", *arguments)
         try:
             shop = self.start("shop", "producer.py", *work)
-            printed, _ = shop.communicate(timeout=60)
+            printed, _ = shop.communicate(timeout=110)
             worker.send_signal(signal.SIGTERM)
             worker.wait(30)
         finally:
@@ -956,9 +956,10 @@ def by_task(notes: list[str]) -> dict[str, list[str]]:
     """What was received in each process about each task, in its order."""
     found: dict[str, list[str]] = {}
     for line in notes:
-        name, task, *_ = line.split(" ", 2)
-        ours_ = "publish" if "publish" in name or name == "retries" else task
-        found.setdefault("retries" if name == "retries" else f"{ours_} {task}", []).append(line)
+        role, name, task, *_ = line.split(" ", 3)
+        kind = "publish" if "publish" in name else task
+        key = name if name == "retries" else f"{role} {kind} {task}"
+        found.setdefault(key, []).append(line)
     return found
 
 

@@ -998,7 +998,7 @@ class Served:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(90)
         self.log.close()
 
     def said(self) -> str:
@@ -1047,9 +1047,9 @@ NO_TOUCHPOINTS = 3
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for another process, but not for ever."""
-    for _ in range(600):
-        if true():
-            return
+    until_then = time.monotonic() + 90
+    while not true():
+        assert time.monotonic() < until_then, "not in 90 s"
         time.sleep(0.05)
 
 

@@ -602,7 +602,8 @@ def test_a_client_that_waits_no_longer_is_gone(cx: Capture, front: str) -> None:
         return b""
 
     with serving(cx, front, Place=slow) as client:
-        assert status_of(lambda: client.Place(b"", timeout=0.1)) == "DEADLINE_EXCEEDED"
+        grpc.channel_ready_future(client.channel).result(60)
+        assert status_of(lambda: client.Place(b"", timeout=1)) == "DEADLINE_EXCEEDED"
         may_answer.wait(20)
 
     assert ending(cx) == ("abandoned", None)

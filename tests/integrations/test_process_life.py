@@ -427,14 +427,14 @@ for number in range(150):
     before = time.monotonic()
     sleep(0.02)
     longest = max(longest, time.monotonic() - before)
-print("longest", longest < 1.5)
+print("longest", longest < 10)
 print("flushed", cxtrace.flush(0.2))
 """
     make = """
 from cxtrace.exporters import otlp_exporter
 def cxtrace_exporter(silent):
     port = silent.getsockname()[1]
-    return otlp_exporter("http/protobuf", f"http://127.0.0.1:{port}", timeout=5)
+    return otlp_exporter("http/protobuf", f"http://127.0.0.1:{port}", timeout=20)
 """
     printed = run_green(tmp_path, kind, make + body, OTEL_BSP_SCHEDULE_DELAY="50")
 

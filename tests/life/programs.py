@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from cxtrace.exporters import RecordedSpan, read_spans
 
 KEY = "k" * 32
-LONGEST = 100
+LONGEST = 280
 """Seconds after which a program is taken to hang."""
 
 START = f"""

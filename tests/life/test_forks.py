@@ -23,6 +23,8 @@ STORM = """
 import logging
 # A fork may cost gRPC a stream, in the parent: its exporter says so, and sends again.
 logging.getLogger("opentelemetry.exporter").setLevel("ERROR")
+from cxtrace import _gate
+_gate.PATIENCE = 30  # on a machine that has other work
 configure()
 stop = threading.Event()
 made = [0, 0, 0]
@@ -71,6 +73,9 @@ assert cxtrace.flush(50), cxtrace.report()
 print(sum(made))
 """
 
+PATIENT = {"OTEL_BSP_MAX_QUEUE_SIZE": "1000000", "OTEL_EXPORTER_OTLP_TIMEOUT": "50"}
+"""Nothing is to be dropped, or sent twice, because the machine has other work."""
+
 
 def storm(forks: int) -> str:
     """The program, with so many forks."""
@@ -98,7 +103,7 @@ def grpc_receiver() -> Iterator[Receiver]:
 
 def test_a_storm_of_forks(tmp_path):
     """Two hundred children send their own span each, without a customer, and nothing of others."""
-    made = int(run(tmp_path, storm(200)))
+    made = int(run(tmp_path, storm(200), **PATIENT))
 
     spans = sent(tmp_path)
     children = [span for span in spans if span.name == "child"]
@@ -116,7 +121,7 @@ def test_a_storm_of_forks(tmp_path):
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc", "grpc, asked for forks"])
 def test_a_storm_of_forks_while_exports_are_under_way(tmp_path, protocol):
     """Children share no connection with their parent, and each span arrives once and whole."""
-    settings = {"OTEL_BSP_SCHEDULE_DELAY": "20"}
+    settings = {"OTEL_BSP_SCHEDULE_DELAY": "20", **PATIENT}
     if protocol.endswith("forks"):
         settings["GRPC_ENABLE_FORK_SUPPORT"] = "1"
     with receiver() if protocol.startswith("http") else grpc_receiver() as found:

@@ -6,6 +6,7 @@ that came, and hands spans to Jaeger and metrics to VictoriaMetrics.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from cxtrace import attributes as names
 from cxtrace.privacy import HmacPseudonymiser, Key, hashed_journey_id
 
 from ..metric_stores import VictoriaMetrics
-from ..servers import HOST, SIGNALS, Collector, Config, Jaeger, Ports, get, tags
+from ..servers import HOST, PATIENT, SIGNALS, Collector, Config, Jaeger, Ports, get, tags
 from .installed import HERE, Installed
 
 FIVE_TAGS = {
@@ -42,7 +44,7 @@ class Split(Collector):
     """A Collector that sends each kind where it belongs: Jaeger takes nothing but spans."""
 
     def __init__(self, folder: Path, jaeger: Jaeger, store: VictoriaMetrics) -> None:
-        self._jaeger = jaeger
+        self._jaeger, self._store = jaeger, store
         super().__init__(folder, metrics_exporters=store.exporter())
 
     def config(self) -> Config:
@@ -50,6 +52,40 @@ class Split(Collector):
         config["exporters"]["otlp_http/jaeger"] = {"endpoint": self._jaeger.otlp_http}
         config["service"]["pipelines"]["traces"]["exporters"].append("otlp_http/jaeger")
         return config
+
+    def settle(self, service: str) -> None:
+        """Wait until all is stored that a service sent which has ended."""
+        before: list[tuple[set[str], int]] = []
+
+        def is_stored() -> bool:
+            now = {span["spanId"] for span in self.spans(service)}, self._visits(service)
+            is_written, before[:] = before == [now], [now]
+            time.sleep(0.25)  # longer than the Collector takes to write down what it has
+            return is_written and self._stored(service, *now)
+
+        self.wait_for(is_stored, timeout=90)
+
+    def _visits(self, service: str) -> int:
+        """How many visits of touchpoints the service has counted at last."""
+        last: dict[str, int] = {}
+        for line in self.lines("metrics"):
+            for resource in line["resourceMetrics"]:
+                whose = json.dumps(resource["resource"])
+                if json.dumps({"stringValue": service}) in whose:
+                    for scope in resource["scopeMetrics"]:
+                        for metric in scope["metrics"]:
+                            if metric["name"] == names.METRIC_TOUCHPOINT_DURATION:
+                                for point in metric["histogram"]["dataPoints"]:
+                                    labels = json.dumps(point["attributes"])
+                                    last[whose + labels] = int(point["count"])
+        return sum(last.values())
+
+    def _stored(self, service: str, spans: set[str], visits: int) -> bool:
+        traces = self._jaeger.traces(service, limit=5_000)
+        found = {span["spanID"] for trace in traces for span in trace["spans"]}
+        of = f'{{service_name="{service}"}}'
+        counted = self._store.value(f"sum(cx_touchpoint_duration_seconds_count{of}) or vector(0)")
+        return spans <= found and counted == visits
 
     def everything(self) -> str:
         """All that came, of all kinds, as the file exporter wrote it."""
@@ -93,6 +129,7 @@ class Platform(NamedTuple):
             "PYTHONDONTWRITEBYTECODE": "1",
             "OTEL_SERVICE_NAME": service,
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector.otlp_http,
+            **PATIENT,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_PROPAGATORS": "tracecontext,baggage,cxtrace",
             "CXTRACE_MAP": str(map_),

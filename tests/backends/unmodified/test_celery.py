@@ -87,6 +87,7 @@ def batch(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Batch
         ((renamed,),) = connection.execute(
             "select count(*) from demoapp_widget where name = 'renamed'"
         ).fetchall()
+    platform.collector.settle("widgets")
     return Batch(customers, renamed)
 
 
@@ -175,11 +176,15 @@ def visitor(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str
             folder=folder,
             environment=web,
         ) as url,
-        httpx.Client(base_url=url, cookies={"visitor": cookie}, trust_env=False) as browser,
+        httpx.Client(
+            base_url=url, cookies={"visitor": cookie}, trust_env=False, timeout=60
+        ) as browser,
     ):
         worker.wait_for(lambda: " ready." in worker.log.read_text())
         order = browser.post("/tasks/add", data={"a": "40", "b": "2"}).json()["result_id"]
         fetch_until_ready(browser, order)
+    for service in ("sums", "adder"):
+        platform.collector.settle(service)
     return cookie
 
 

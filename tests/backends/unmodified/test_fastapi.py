@@ -17,7 +17,7 @@ import pytest
 from cxtrace.cli import main
 
 from ..metric_stores import VictoriaMetrics
-from ..servers import Jaeger
+from ..servers import Jaeger, Span
 from .running import (
     FIVE_TAGS,
     OFTEN,
@@ -57,7 +57,7 @@ class Customer(NamedTuple):
     def visit(self, url: str) -> None:
         """Look around, forget a field, get a hero and change it; keep it, or want another one."""
         headers = {"X-Customer-Id": self.id, "X-Journey-Id": self.journey}
-        with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
             client.get("/heroes/")
             assert client.post("/heroes/", json={"name": "Nobody"}).status_code == 422
             hero = client.post("/heroes/", json={"name": "Rusty", "secret_name": SECRET_NAME})
@@ -96,9 +96,16 @@ def day(
             list(pool.map(lambda customer: customer.visit(url), customers))
         visits = sum(len(customer.way) for customer in customers)
         victoriametrics.wait_for(lambda: counted(victoriametrics) == visits)
+        platform.collector.wait_for(lambda: len(ended(platform)) >= visits)
     with closing(sqlite3.connect(folder / "database.db")) as connection:
         ((heroes,),) = connection.execute("select count(*) from hero").fetchall()
+    platform.collector.settle(SERVICE)
     return Day(customers, heroes)
+
+
+def ended(platform: Platform) -> list[Span]:
+    """The visits whose spans have come to the Collector."""
+    return [each for each in platform.collector.spans(SERVICE) if OUTCOME in each["attributes"]]
 
 
 def counted(store: VictoriaMetrics, *labels: str) -> float:

@@ -108,6 +108,7 @@ def day(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Day:
         list(pool.map(lambda household: household.visit(url), households))
     with closing(sqlite3.connect(database)) as connection:
         ((bills,),) = connection.execute("select count(*) from bill").fetchall()
+    platform.collector.settle(SERVICE)
     return Day(households, bills)
 
 

@@ -70,6 +70,7 @@ def day(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Day:
         customer = str(accounts[member.email])
         customers.staff_takes_back(url, returned, customer, seed_data.STAFF)
     orders = {number for (number,) in shop.rows(folder, "select number from order_order")}
+    platform.collector.settle(SERVICE)
     return Day(visits, returned, orders, accounts)
 
 

@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 KINDS: Final = ("metrics", "logs")
-_SECONDS: Final = 1.0
+_SECONDS: Final = 5.0
 _NOT_FOUND: Final = 404
 
 
