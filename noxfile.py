@@ -1,6 +1,6 @@
-"""The checks of cxtrace: ``nox`` runs all that need nothing but Python and a package index.
+"""The checks of cxtrace: ``nox`` runs those that take ten minutes, on two cores.
 
-``nox -l`` lists the rest. ``nox -s tests-3.12 -- -k propagation`` hands what follows ``--`` to
+They need nothing but Python and a package index. ``nox -l`` lists the rest. ``nox -s tests-3.12 -- -k propagation`` hands what follows ``--`` to
 pytest. Sessions run two at a time: ``NOX_PARALLEL=1`` is for a machine that is short of memory.
 """
 
@@ -70,11 +70,13 @@ MEASURED = PRESENT[-1]
 
 nox.options.default_venv_backend = backend()
 nox.options.download_python = "never"
-nox.options.error_on_missing_interpreters = False  # The summary names them.
+nox.options.error_on_missing_interpreters = False  # ``wheel`` names them.
 nox.options.allow_parallel = True
 nox.options.parallel = min(2, os.cpu_count() or 1)
 nox.options.sessions = [
-    *("wheel", "tests", "lowest", "integrations", "coverage", "docs", "typing", "lint", "audit")
+    # Both ends: the newest Python, and the oldest with the oldest of everything.
+    *("wheel", f"tests-{MEASURED}", "lowest", "integrations", "coverage"),
+    *("docs", "typing", "lint", "audit"),
 ]
 
 
@@ -111,6 +113,8 @@ def wheel(session: nox.Session) -> None:
     session.install("build", *PROJECT["build-system"]["requires"])
     session.run("python", "-m", "build", "--no-isolation", "--outdir", str(DIST), silent=True)
     session.log("built %s", ", ".join(sorted(file.name for file in DIST.iterdir())))
+    missing = [version for version in PYTHONS if version not in PRESENT]
+    session.log("Pythons that are not on this machine: %s", ", ".join(missing) or "none")
 
 
 @nox.session(python=PYTHONS[::-1], requires=["wheel"])  # The newest takes longest.
