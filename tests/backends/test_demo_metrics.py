@@ -196,7 +196,8 @@ def run_shop(
         timeout=60,
     )
     for store in stores:
-        store.query(f'{{__name__=~"cx_.+",{run.of(store)}}}', at_least=run.samples(), timeout=60)
+        all_of_it = f'{{__name__=~"cx.+",{run.of(store)}}}'
+        assert len(store.query(all_of_it, at_least=run.samples())) == run.samples()
     return run
 
 
