@@ -1,7 +1,8 @@
 """The checks of cxtrace: ``nox`` runs those that take ten minutes, on two cores.
 
-They need nothing but Python and a package index. ``nox -l`` lists the rest. ``nox -s tests-3.12 -- -k propagation`` hands what follows ``--`` to
-pytest. Sessions run two at a time: ``NOX_PARALLEL=1`` is for a machine that is short of memory.
+They need nothing but Python and a package index. ``nox -l`` lists the rest.
+``nox -s tests-3.12 -- -k propagation`` hands what follows ``--`` to pytest. Sessions run two at a
+time: ``NOX_PARALLEL=1`` is for a machine that is short of memory.
 """
 
 import os
