@@ -22,6 +22,7 @@ from opentelemetry import _logs, metrics, propagate, trace
 from opentelemetry._logs._internal import ProxyLoggerProvider
 from opentelemetry.context import attach, get_current
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.metrics import _internal as metrics_api
 from opentelemetry.metrics._internal import _ProxyMeterProvider
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
@@ -1137,6 +1138,24 @@ def test_flush_of_meters_of_others(world: World, answer: Any, expected: bool) ->
     cxtrace.configure(exporter="none")
 
     assert cxtrace.flush(1.5) is expected
+
+
+def test_meters_of_others_that_raise(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider of others that is broken costs the metrics alone, and is counted."""
+
+    class Meters(NoOpMeterProvider):
+        def get_meter(self, *_: object, **__: object) -> Any:
+            raise KeyError("meter")
+
+    world.meters = Meters()
+    monkeypatch.setattr(metrics_api, "_METER_PROVIDER", world.meters)
+    exporter = Exporter()
+    cxtrace.configure(exporter=exporter)
+    spans()
+
+    assert cxtrace.flush()
+    assert [span.name for span in exporter.spans] == ["t"]
+    assert cxtrace.report().counts["errors.metrics"] == 2
 
 
 def test_meters_of_others_that_cannot_be_flushed(world: World) -> None:

@@ -174,7 +174,7 @@ def _wire(settings: Settings) -> Wiring:
         pipeline.install()
     _runtime.use(runtime_of(settings, tracing_of(wired.provider, version())))
     if metrics is not None:
-        _self_metrics.observe(wired.ledgers)
+        _guard.attempt("metrics", lambda: _self_metrics.observe(wired.ledgers))
         _runtime.current.instruments()  # now: a fork may come while a thread makes them
     _use_propagator()
     _bind(settings.journey_map)
