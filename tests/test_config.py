@@ -1144,8 +1144,10 @@ def test_meters_of_others_that_raise(world: World, monkeypatch: pytest.MonkeyPat
     """A provider of others that is broken costs the metrics alone, and is counted."""
 
     class Meters(NoOpMeterProvider):
-        def get_meter(self, *_: object, **__: object) -> Any:
-            raise KeyError("meter")
+        def get_meter(self, name: str, *more: Any, **options: Any) -> Any:
+            if name == "cxtrace":  # OpenTelemetry's own tracers do not bear it
+                raise KeyError("meter")
+            return super().get_meter(name, *more, **options)
 
     world.meters = Meters()
     monkeypatch.setattr(metrics_api, "_METER_PROVIDER", world.meters)
@@ -1483,12 +1485,12 @@ def test_flush_is_true_only_if_delivered(world: World, result: Any) -> None:
 @pytest.mark.parametrize("call", [cxtrace.flush, cxtrace.shutdown])
 def test_slow_exporter_is_not_waited_for(world: World, call: Any) -> None:
     """The call returns in time and does not claim a delivery that has not happened."""
-    cxtrace.configure(exporter=Exporter(seconds=20))
+    cxtrace.configure(exporter=Exporter(seconds=3))
     spans()
     began = time.monotonic()
 
     assert call(timeout=0.3) is False
-    assert 0.25 <= time.monotonic() - began < 10
+    assert 0.25 <= time.monotonic() - began < 2.5
 
 
 def test_own_exporters_of_a_joined_provider_are_shut_down_alone(world: World) -> None:
@@ -1767,15 +1769,14 @@ def test_dead_collector_does_not_hold_the_call(
     """With a collector that takes nothing the call returns in time, and says false."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collectors[kind]}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "20")
     cxtrace.configure(event_signal="both")
     spans(600)
     count()
     log()
     began = time.monotonic()
 
-    assert call(timeout=1) is False
-    assert time.monotonic() - began < 10
+    assert call(timeout=0.3) is False
+    assert time.monotonic() - began < 1.9  # an export may take two seconds
 
 
 EXIT = """

@@ -270,8 +270,10 @@ def test_a_live_check_finds_nothing(full: Run, sampled: Run) -> None:
     folder = full.collector.folder
     assert sampled.collector is full.collector
     full.collector.wait_for(lambda: full.collector.logs("storefront"))
+    files = [folder / f"{signal}.jsonl" for signal in SIGNALS]
+    full.collector.wait_for(lambda: all(file.read_bytes().endswith(b"\n") for file in files))
 
-    check = LiveCheck().run(read(folder / f"{signal}.jsonl" for signal in SIGNALS))
+    check = LiveCheck().run(read(files))
 
     assert dict(check.findings) == {}
     numbers = check.statistics()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -93,7 +93,17 @@ class Service:
             self.process.wait(LONGEST_EXIT)
         except subprocess.TimeoutExpired:
             return None
-        return time.monotonic() - start
+        took = time.monotonic() - start
+        self._wait_for_children()
+        return took
+
+    def _wait_for_children(self) -> None:
+        """Let those that it has forked send what they have, and write their books."""
+        until = time.monotonic() + 20  # a container may have nobody who buries its dead
+        with suppress(ProcessLookupError):
+            while time.monotonic() < until:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.05)
 
 
 @contextmanager

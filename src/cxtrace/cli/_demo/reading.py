@@ -17,6 +17,9 @@ from cxtrace.platform.links import urls
 from cxtrace.platform.links.searches import search_for
 
 _READ_SECONDS: Final = 10.0
+_STANDS_STILL: Final = 0.75
+"""Seconds in which nothing more has come."""
+
 _SERVICE: Final = "storefront"
 
 
@@ -59,7 +62,7 @@ def read_jaeger(ui: str, walks: Sequence[Walk]) -> tuple[Sequence[RecordedSpan] 
         if (complete and len(spans) == before) or time.monotonic() > deadline:
             return list(spans.values()), b"".join(answers)
         before = len(spans)
-        time.sleep(0.25)
+        time.sleep(_STANDS_STILL)
 
 
 def _ask(url: str) -> bytes:
