@@ -134,6 +134,40 @@ def test_what_cannot_be_sent_is_kept_and_sent_later(kit: Kit) -> None:
     assert kit.ledger == Ledger(created=3, exported=3)
 
 
+@pytest.mark.parametrize(
+    ("comes", "somebody_waits", "first", "later"),
+    [
+        ("wxyz", False, "ab", "abwxyzcdef"),
+        ("w", True, "ab", "abwcdef"),
+        ("w", False, "abcdef", "abcdefw"),
+    ],
+)
+def test_what_comes_meanwhile_does_not_wait_for_all_on_disk(
+    kit: Kit, comes: str, somebody_waits: bool, first: str, later: str
+) -> None:
+    """Between two batches from disk the sender looks whether something fresh is due."""
+    kit.receiver.is_up = False
+    for words in ("a b", "c d", "e f"):
+        kit.put(*words.split())
+        kit.send()
+
+    class Busy(Receiver):
+        def usual(self, batch: Sequence[str]) -> Answer:
+            if batch[0] == "a":
+                kit.put(*comes)
+                if somebody_waits:
+                    kit.courier.ask()
+            return super().usual(batch)
+
+    kit.receiver = receiver = Busy()
+    kit.courier._send = receiver.send
+    kit.courier._retry_at = kit.courier._urgent = 0
+    kit.courier._work()
+    assert "".join(receiver.has) == first
+    kit.courier._work()
+    assert "".join(receiver.has) == later
+
+
 def test_queue_that_fills_goes_to_disk(kit: Kit) -> None:
     """While the exporter is busy, the keeper makes room before there is none."""
     kit.put("a", "b", "c")

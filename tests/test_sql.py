@@ -17,6 +17,7 @@ KEPT = [
     ("SELECT N'x', E'x', X'ff', 0xFF, .5, 1-1, U&'x', _utf8'x'", "SELECT ?, ?, ?, ?, ?, ?-?, ?, ?"),
     ("SELECT a->>'k' FROM t WHERE b::int = 5", "SELECT a->>? FROM t WHERE b::int = ?"),
     ("SELECT a[1:2] FROM `order` JOIN [Users] u", "SELECT a[?:?] FROM `order` JOIN [Users] u"),
+    ("INSERT!7:p$", "INSERT!?:p$"),
     ("  WITH x AS (SELECT 1)\n\tSELECT * FROM x;", "WITH x AS (SELECT ?) SELECT * FROM x;"),
     ("PRAGMA table_info('x')", "PRAGMA table_info(?)"),
     ("BEGIN", "BEGIN"),

@@ -409,7 +409,9 @@ def changed_keys(data: bytes) -> None:
 )
 def text(data: bytes) -> None:
     """Text is scrubbed once and for all, whatever it holds."""
-    given = data.decode("utf-8", "surrogatepass" if data[:1] == b"\xed" else "replace")
+    given = data.decode("utf-8", "replace")
+    if data[:1] == b"\xed":  # half a character, as Python reads it in the name of a file
+        given = data.decode("utf-8", "surrogateescape")
     clean = _blockers.scrub(given)
     assert _blockers.is_personal(clean) is None
     assert _blockers.scrub(clean) == clean
