@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cxtrace import _blockers, _folding, _numbers
@@ -283,6 +283,7 @@ def test_escapes_of_program_text_do_not_hide(value: tuple[str, str]) -> None:
         ('say "@shop.example', 'say "@shop.example'),
         ("LB12 0999 AB12 0000 0000 0000 0000", "<iban>"),
         ("jane@example.com\u200b!", "<email>!"),
+        ("0532 0000 31  37\u00bd00::6", "<phone><ip>"),
     ],
 )
 def test_odd_signs(text: str, left: str) -> None:
@@ -298,9 +299,30 @@ def test_folded_text_knows_where_it_came_from(text: str, data: Any) -> None:
         return
     start = data.draw(st.integers(0, len(folded.text) - 1))
     end = data.draw(st.integers(start + 1, len(folded.text)))
-    first, after = folded.span(start, end)
+    whole = folded.whole(start, end)
+    first, after = folded.span(*whole)
 
+    assert whole[0] <= start
+    assert whole[1] >= end
     assert 0 <= first < after <= len(text)
+
+
+PIECES = [
+    *("0532 0000 31  37", "00::6", "2001:db8", "::7", "192.0.2", ".7", "4111 1111 1111 111"),
+    *("@shop.example", "jane", "DE89 3704 0044", "0532 0130 00", "+49 30", " ", "-", "/", "(", "a"),
+    *("\u00bd", "\u00bc", "\u00be00", "\u2075", "\u2100", "\u3356", "\u33a5", "\u2026"),
+]
+"""Parts of what is looked for, what stands between them, and signs that stand for several."""
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+def test_what_is_left_beside_signs_is_of_nobody(text: str) -> None:
+    """Where a value begins or ends within a sign, the whole sign goes, and nothing stays behind."""
+    left = scrub(text)
+
+    assert is_personal(left) is None
+    assert scrub(left) == left
 
 
 # Long texts

@@ -79,7 +79,7 @@ _IBAN_LENGTHS: Final = {
 def is_personal(text: str) -> Kind | None:
     """The kind of the first address or number of somebody in ``text``; None where there is none."""
     folded = _read(text)
-    found = None if folded is None else next(_hits(folded.text), None)
+    found = None if folded is None else next(_hits(folded), None)
     return None if found is None else cast("Kind", found[2])
 
 
@@ -103,9 +103,12 @@ def _scrubbed(text: str, end: int) -> str:
         return text[:end]
     parts: list[str] = []
     done = reached = 0
-    for first, last, kind in sorted(_hits(folded.text), key=_longest_first):
+    for found, last, kind in sorted(_hits(folded), key=_longest_first):
+        first = max(found, reached)  # two may share a sign
+        if first >= last:
+            continue
         start, after = folded.span(first, last)
-        if start >= end or first < reached:
+        if start >= end:
             break
         parts += (text[done:start], f"<{kind}>")
         reached = last
@@ -121,15 +124,16 @@ def _read(text: str) -> Folded | None:
     return None if _SUSPECT.search(folded.text) is None else folded
 
 
-def _hits(text: str) -> Iterator[Hit]:
-    """All that is found in a folded text: what is certain first, and no character twice.
+def _hits(folded: Folded) -> Iterator[Hit]:
+    """All that is found in a folded text: what is certain first, and hardly a character twice.
 
     In the end the whole of one that was made so that there is always more in it.
     """
+    text = folded.text
     for _ in range(_MOST_ROUNDS):
         before = text
         for detect in _DETECTORS:
-            found = list(detect(text))
+            found = [(*folded.whole(*hit[:2]), hit[2]) for hit in detect(text)]
             yield from found
             text = _without(text, found)
         if text is before:  # else what stood beside what was taken out now stands by itself
@@ -146,7 +150,8 @@ def _without(text: str, found: list[Hit]) -> str:
         return text
     parts: list[str] = []
     done = 0
-    for start, end, _ in found:
+    for first, end, _ in found:
+        start = max(first, done)
         parts += (text[done:start], "\0" * (end - start))
         done = end
     return "".join((*parts, text[done:]))

@@ -41,19 +41,27 @@ class Folded:
     origins: Sequence[int] | None
     length: int
 
+    def whole(self, start: int, end: int) -> tuple[int, int]:
+        """A part that is not empty, with all of each sign that stands for several characters."""
+        origins = self.origins
+        if origins is not None:
+            first, last = origins[start], origins[end - 1]
+            while start and origins[start - 1] == first:
+                start -= 1
+            while end < len(origins) and origins[end] == last:
+                end += 1
+        return start, end
+
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where a part of the folded text stands in the text as it came, invisible rest included.
 
         Args:
-            start: First character of a part that is not empty.
+            start: First character of a part that is not empty, and whole.
             end: One past its last.
         """
         origins = self.origins
         if origins is None:
             return start, end
-        last = origins[end - 1]
-        while end < len(origins) and origins[end] == last:  # a sign that stands for several
-            end += 1
         return origins[start], origins[end] if end < len(origins) else self.length
 
 
