@@ -75,8 +75,7 @@ nox.options.error_on_missing_interpreters = False  # ``wheel`` names them.
 nox.options.allow_parallel = True
 nox.options.parallel = min(2, os.cpu_count() or 1)
 nox.options.sessions = [
-    # Both ends: the newest Python, and the oldest with the oldest of everything.
-    *("wheel", f"tests-{MEASURED}", "lowest", "integrations", "coverage"),
+    *("wheel", f"tests-{MEASURED}", "programs", "integrations", "coverage"),
     *("docs", "typing", "lint", "audit"),
 ]
 
@@ -92,9 +91,10 @@ def wheel_and(session: nox.Session, *requirements: str, extras: str = EXTRAS) ->
     session.install(f"cxtrace[{extras}] @ {built.as_uri()}", *requirements)
 
 
-def plain_suite(session: nox.Session, *command: str, but: list[str] = ELSEWHERE) -> None:
+def plain_suite(session: nox.Session, *command: str) -> None:
     """Run the tests that have no session of their own against the installed wheel."""
-    arguments = session.posargs or ["tests", *(f"--ignore=tests/{name}" for name in but)]
+    ignored = (f"--ignore=tests/{name}" for name in ELSEWHERE + ONCE)
+    arguments = session.posargs or ["tests", *ignored]
     session.run(*command, "-m", "pytest", "--hypothesis-profile=ci", *arguments, env=clean())
 
 
@@ -122,19 +122,27 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the plain suite against the wheel, with src/ on nobody's path."""
     wheel_and(session, *group("test"))
-    if session.python != MEASURED:
-        plain_suite(session, "python", but=ELSEWHERE + ONCE)
-        return
     MEASUREMENTS.mkdir(parents=True, exist_ok=True)
-    plain_suite(session, "python", "-m", "coverage", "run")
+    is_measured = session.python == MEASURED
+    plain_suite(session, "python", *(("-m", "coverage", "run") if is_measured else ()))
 
 
-@nox.session(python=PRESENT[0], requires=["wheel"])
+@nox.session(python=MEASURED, requires=["wheel"])
+def programs(session: nox.Session) -> None:
+    """Run the tests that start whole programs, or hold files against each other."""
+    wheel_and(session, *group("test"))
+    MEASUREMENTS.mkdir(parents=True, exist_ok=True)
+    arguments = session.posargs or [f"tests/{name}" for name in ONCE]
+    command = ("python", "-m", "coverage", "run", "-m", "pytest", "--hypothesis-profile=ci")
+    session.run(*command, *arguments, env=clean())
+
+
+@nox.session(default=False, python=PRESENT[0], requires=["wheel"])
 def lowest(session: nox.Session) -> None:
     """Run the plain suite with the lowest version of everything that cxtrace depends on."""
     pins = [dependency.replace(">=", "==") for dependency in PROJECT["project"]["dependencies"]]
     wheel_and(session, *pins, *group("test"))
-    plain_suite(session, "python", but=ELSEWHERE + ONCE)
+    plain_suite(session, "python")
 
 
 @nox.session(python=MEASURED, requires=["wheel"])
@@ -172,7 +180,7 @@ def frameworks(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *arguments, env=clean())
 
 
-@nox.session(requires=[f"tests-{MEASURED}", "integrations"])
+@nox.session(requires=[f"tests-{MEASURED}", "programs", "integrations"])
 def coverage(session: nox.Session) -> None:
     """Every branch of src/cxtrace is taken by some test."""
     session.install("coverage[toml]")
