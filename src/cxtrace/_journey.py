@@ -11,7 +11,7 @@ from cxtrace import _clock, _guard, _runtime
 from cxtrace._closed_sets import checked, text
 from cxtrace._handles import current_touchpoint
 from cxtrace._identity import identity_of, is_same, withdraw
-from cxtrace._noun import Noun
+from cxtrace._noun import Surroundings
 from cxtrace._plan import checked_name, refuse_function
 from cxtrace._scope import RequestScope
 from cxtrace._touchpoint import outermost
@@ -80,7 +80,7 @@ class CustomerHandle(Block):
         self.pseudonym = pseudonym
 
 
-class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
+class journey(Surroundings[JourneyHandle]):  # noqa: N801  used as a verb
     """All inside belongs to one customer's way through one journey. Makes no span of its own.
 
     Works in the same places as ``touchpoint``. Inside a journey of the same name, and without an
@@ -110,13 +110,6 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         self._name = checked_name(name, "journey")
         self._id = id
         self._route = None if route is None else checked_name(route, "route")
-
-    def _open(self) -> Context | None:
-        try:
-            return self._enter()
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow("journey", error)
-            return None
 
     def _enter(self) -> Context:
         context = get_current()
@@ -154,7 +147,7 @@ class journey(Noun[JourneyHandle]):  # noqa: N801  used as a verb
         return entered
 
 
-class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
+class customer(Surroundings[CustomerHandle]):  # noqa: N801  used as a verb
     """All inside is done for this customer.
 
     Works in the same places as ``touchpoint``. The identifier becomes a pseudonym at once, by a
@@ -194,13 +187,6 @@ class customer(Noun[CustomerHandle]):  # noqa: N801  used as a verb
 
     def __repr__(self) -> str:
         return "<customer>"
-
-    def _open(self) -> Context | None:
-        try:
-            return self._enter()
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow("customer", error)
-            return None
 
     def _enter(self) -> Context | None:
         if _runtime.is_idle():

@@ -1,4 +1,4 @@
-"""What ``touchpoint``, ``interaction``, ``journey`` and ``customer`` have in common."""
+"""What the words that open a block have in common: ``touchpoint``, ``journey`` and the like."""
 
 import sys
 import types
@@ -15,7 +15,7 @@ B = TypeVar("B", bound=Block)
 
 
 class Noun(Generic[B]):
-    """What ``touchpoint``, ``interaction``, ``journey`` and ``customer`` have in common.
+    """A word that decorates, and that opens a block in ``with`` and ``async with``.
 
     The object is a description: every call and every entry opens a block of its own, so recursion,
     threads and tasks can share it.
@@ -102,3 +102,19 @@ class Noun(Generic[B]):
             _guard.count("with.left_open")
             return None
         return self._entered.pop(same[-1] if same else entries[0][0])[0]
+
+
+class Surroundings(Noun[B]):
+    """A noun that makes no span, and says what holds inside: ``journey``, ``customer``."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _enter(self) -> Context | None: ...
+
+    def _open(self) -> Context | None:
+        try:
+            return self._enter()
+        except Exception as error:  # noqa: BLE001
+            _guard.swallow(type(self).__name__, error)
+            return None

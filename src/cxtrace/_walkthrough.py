@@ -4,9 +4,9 @@ from typing import Any
 
 from opentelemetry.context import Context, get_current
 
-from cxtrace import _guard, _marks, _runtime
+from cxtrace import _marks, _runtime
 from cxtrace._marks import Synthetic
-from cxtrace._noun import Noun
+from cxtrace._noun import Surroundings
 from cxtrace._plan import refuse_function
 from cxtrace._scope import RequestScope
 from cxtrace._touchpoint import outermost
@@ -14,7 +14,7 @@ from cxtrace._wrap import block_of
 from cxtrace.context import Block, CXContext, cx_of, make, with_cx
 
 
-class walkthrough(Noun[Block]):  # noqa: N801  used as a verb
+class walkthrough(Surroundings[Block]):  # noqa: N801  used as a verb
     """All inside is done by staff or a script that walks a journey, and by no customer.
 
     Works in the same places as ``touchpoint``. Every span inside, and in the services that are
@@ -41,13 +41,6 @@ class walkthrough(Noun[Block]):  # noqa: N801  used as a verb
         super().__init__()
         refuse_function(id, "walkthrough")
         self._given: tuple[Any, Any, Any] = id, persona, type
-
-    def _open(self) -> Context | None:
-        try:
-            return self._enter()
-        except Exception as error:  # noqa: BLE001
-            _guard.swallow("walkthrough", error)
-            return None
 
     def _enter(self) -> Context | None:
         if _runtime.is_idle():
